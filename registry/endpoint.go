@@ -1,0 +1,2 @@
+package registry
+type Endpoint string
