@@ -1,0 +1,111 @@
+# make run     mount /var/kingpin on this machine and look around; Ctrl-C unmounts
+# make check   everything a change must pass; installs what the tests need on Debian
+# make soak    the long tests, and some minutes of fuzzing
+# make bench   our figures beside the bare thing, measured in the same run
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+MOUNT ?= /var/kingpin
+STATE ?= .state
+GROUP ?= $(shell id -gn $${SUDO_USER:-})
+
+STATICCHECK := .bin/staticcheck-0.8.2
+FUZZTIME    ?= 30s
+
+sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
+packages  = $$(go list ./... | grep -v /integration)
+stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
+
+.PHONY: build run check soak bench clean bin/kingpin bin/bench
+.PHONY: stages tools vet staticcheck gofmt unit conformance integration race integration-race integration-1
+
+build: bin/kingpin
+
+bin/kingpin:
+	@echo building $@
+	@CGO_ENABLED=0 go build -trimpath -o $@ ./cmd/kingpin
+
+monitor = bin/kingpin monitor --state $(STATE) --demo --hints --publish-group $(GROUP)$(if \
+	$(filter /var/kingpin,$(MOUNT)),, --mount $(MOUNT))
+
+run: bin/kingpin
+	@[[ -d $(MOUNT) ]] || $(sudo) mkdir -p $(MOUNT)
+	@echo '$(if $(sudo),mounting needs root: sudo )$(monitor)'
+	@exec $(sudo) $(monitor)
+
+check: tools
+	@.ci/leave-nothing $(MAKE) --no-print-directory stages
+
+stages: vet staticcheck gofmt unit conformance integration race integration-race integration-1
+	$(call stage,passed)
+
+tools:
+	$(call stage,tools)
+	@.ci/tools
+
+vet:
+	$(call stage,vet)
+	@go vet ./...
+
+staticcheck: $(STATICCHECK)
+	$(call stage,staticcheck)
+	@$(STATICCHECK) ./...
+
+$(STATICCHECK):
+	$(call stage,building staticcheck)
+	@GOBIN=$$PWD/.bin go install honnef.co/go/tools/cmd/staticcheck@v0.8.2
+	@mv .bin/staticcheck $@
+
+gofmt:
+	$(call stage,gofmt)
+	@unformatted=$$(gofmt -l .); [[ -z $$unformatted ]] || { echo "gofmt -w" $$unformatted >&2; exit 1; }
+
+unit:
+	$(call stage,unit tests)
+	@.ci/gotest $(packages)
+
+conformance:
+	$(call stage,conformance of the registries)
+	@.ci/gotest -count=1 -run Conformance ./registry/...
+
+integration:
+	$(call stage,the built binary on real mounts)
+	@.ci/gotest -count=1 -timeout 10m ./integration
+
+race:
+	$(call stage,unit tests under the race detector)
+	@.ci/gotest -race $(packages)
+
+# The stories that put load on a mount: worth telling again under other circumstances.
+load := ^Test(Torn|Events|Gestures|Restart)
+
+integration-race:
+	$(call stage,a binary with the race detector on real mounts)
+	@KINGPIN_RACE=1 .ci/gotest -count=1 -timeout 10m -run '$(load)' ./integration
+
+# Some deadlocks between a file system and its own process show only on one processor.
+integration-1:
+	$(call stage,real mounts with GOMAXPROCS=1)
+	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m ./fs/...
+	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m -run '$(load)' ./integration
+
+soak: tools
+	@KINGPIN_SOAK=1 .ci/leave-nothing .ci/gotest -count=1 -timeout 2h -run Soak ./integration
+	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+		for target in $$(grep -hoE '^func Fuzz\w+' "$$dir"/*_test.go | cut -d' ' -f2); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; done
+
+bench: bin/kingpin bin/bench
+	@.ci/tools bench
+	@.ci/leave-nothing $(sudo) bin/bench -kingpin bin/kingpin
+
+bin/bench:
+	@go build -o $@ ./integration/bench
+
+clean:
+	rm -rf bin .bin
