@@ -1,6 +1,6 @@
 module github.com/kingpinfs/kingpin
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/google/renameio/v2 v2.0.2
@@ -12,3 +12,5 @@ require (
 	golang.org/x/sys v0.49.0
 	pgregory.net/rapid v1.3.0
 )
+
+require golang.org/x/tools v0.36.0 // indirect
