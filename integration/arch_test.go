@@ -21,18 +21,18 @@ const module = "github.com/kingpinfs/kingpin"
 
 // The libraries, by the name they have in the table.
 const (
-	bbolt     = "go.etcd.io/bbolt"
-	fsnotify  = "github.com/fsnotify/fsnotify"
-	gofuse    = "github.com/hanwen/go-fuse/v2/..."
-	pflag     = "github.com/spf13/pflag"
-	renameio  = "github.com/google/renameio/v2"
-	sys       = "golang.org/x/sys/unix"
-	aws       = "github.com/aws/..."
-	zk        = "github.com/go-zookeeper/zk"
-	thrift    = "github.com/apache/thrift/lib/go/thrift"
-	puddle    = "github.com/jackc/puddle/v2"
-	failsafe  = "github.com/failsafe-go/failsafe-go/..."
-	promethus = "github.com/prometheus/client_golang/..."
+	bbolt      = "go.etcd.io/bbolt"
+	fsnotify   = "github.com/fsnotify/fsnotify"
+	gofuse     = "github.com/hanwen/go-fuse/v2/..."
+	pflag      = "github.com/spf13/pflag"
+	renameio   = "github.com/google/renameio/v2"
+	sys        = "golang.org/x/sys/unix"
+	aws        = "github.com/aws/..."
+	zk         = "github.com/go-zookeeper/zk"
+	thrift     = "github.com/apache/thrift/lib/go/thrift"
+	puddle     = "github.com/jackc/puddle/v2"
+	failsafe   = "github.com/failsafe-go/failsafe-go/..."
+	prometheus = "github.com/prometheus/client_golang/..."
 )
 
 // arrows is the import table: a package may import the standard library and what stands beside it here, no more. One
@@ -40,7 +40,7 @@ const (
 var arrows = map[string][]string{
 	"cmd/kingpin": {
 		"fs", "fs/keeper", "sync/disk", "sync/mirror", "registry", "registry/embedded", "registry/zookeeper",
-		pflag, promethus, sys,
+		pflag, prometheus, sys,
 	},
 	"fs":                    {"fs/keeper", "sync/disk", "registry", gofuse, sys},
 	"fs/keeper":             {sys},
@@ -78,7 +78,7 @@ var unlinked = map[string][]string{
 	"fs":                   far,
 	"fs/keeper":            slices.Concat(far, []string{"net", "github.com/hanwen/", module + "/sync", module + "/registry"}),
 	"sync/disk":            far,
-	"registry":             slices.Concat(far, []string{"net", "os"}),
+	"registry":             slices.Concat(far, []string{"net"}),
 	"registry/follow":      slices.Concat(far, []string{"net", "github.com/prometheus/"}),
 	"registry/decider":     slices.Concat(far, []string{"github.com/prometheus/"}),
 	"registry/manageddata": slices.Concat(far, []string{"github.com/prometheus/"}),
@@ -160,6 +160,15 @@ func TestArchitectureAReadCannotReachTheNetwork(t *testing.T) {
 					t.Errorf("%s links %s", name, dependency)
 				}
 			}
+		}
+	}
+}
+
+// TestArchitectureRegistryIsPure: byte formats need no file, no socket and no process.
+func TestArchitectureRegistryIsPure(t *testing.T) {
+	for _, imported := range packages(t)["registry"].Imports {
+		if slices.Contains([]string{"os", "net", "syscall", "os/exec", "sync", "context"}, imported) {
+			t.Errorf("registry imports %s", imported)
 		}
 	}
 }

@@ -1,0 +1,304 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// bodySize is about what a large config has, and more than the kernel takes in one READ.
+const bodySize = 200_000
+
+// numberedBody is JSON that shows its number in every line, so that a mixture, a prefix and a wrong length are all seen. The
+// size differs from number to number.
+func numberedBody(n int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "{\"n\": %d, \"lines\": [\n", n)
+	line := fmt.Sprintf("\"%010d the quick brown fox jumps over the lazy dog\",\n", n)
+	for b.Len() < bodySize+n*7919%9001 {
+		b.WriteString(line)
+	}
+	fmt.Fprintf(&b, "\"%d\"]}\n", n)
+	return b.Bytes()
+}
+
+// bodyNumber checks that a content is exactly one numberedBody.
+func bodyNumber(content []byte) (int, error) {
+	var n int
+	if _, err := fmt.Sscanf(string(content[:min(len(content), 32)]), "{\"n\": %d,", &n); err != nil {
+		return 0, fmt.Errorf("%d bytes that begin with %.40q", len(content), content)
+	}
+	if want := numberedBody(n); !bytes.Equal(content, want) {
+		return n, fmt.Errorf("%d bytes that begin as number %d, which has %d", len(content), n, len(want))
+	}
+	return n, nil
+}
+
+// readModes are the ways in which programs read a file.
+var readModes = map[string]func(path string) ([]byte, error){
+	"to its end": func(path string) ([]byte, error) { return os.ReadFile(path) },
+	"exactly its size": func(path string) ([]byte, error) {
+		f, size, err := openSized(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		content := make([]byte, size)
+		n, err := unix.Read(int(f.Fd()), content)
+		if err != nil {
+			return nil, err
+		}
+		if more, err := f.Read(make([]byte, 1)); more != 0 || !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%w: %d bytes by fstat, and more behind them: %v", errTorn, size, err)
+		}
+		return content[:n], nil
+	},
+	"by mmap": func(path string) ([]byte, error) {
+		f, size, err := openSized(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		mapped, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+		if err != nil {
+			return nil, fmt.Errorf("mmap: %w", err)
+		}
+		return bytes.Clone(mapped), unix.Munmap(mapped)
+	},
+	"in small steps": func(path string) ([]byte, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		var content []byte
+		for step := make([]byte, 3001); ; {
+			n, err := f.ReadAt(step, int64(len(content)))
+			content = append(content, step[:n]...)
+			if errors.Is(err, io.EOF) {
+				return content, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	},
+}
+
+var errTorn = errors.New("torn")
+
+func openSized(path string) (*os.File, int, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, int(info.Size()), nil
+}
+
+// sightings are what a reader has to say in the end.
+type sightings struct {
+	Reads, Versions, Torn, Backwards, Failed int
+	First                                    string // the first thing that was wrong, in words
+}
+
+func (s *sightings) wrong(count *int, format string, args ...any) {
+	*count++
+	if s.First == "" {
+		s.First = fmt.Sprintf(format, args...)
+	}
+}
+
+// readRole reads PATH in MODE as fast as it can until its standard input is closed, and prints its sightings.
+func readRole(args []string) error {
+	path, mode := args[0], readModes[args[1]]
+	var over atomic.Bool
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		over.Store(true)
+	}()
+	var s sightings
+	for last := -1; !over.Load(); s.Reads++ {
+		content, err := mode(path)
+		if errors.Is(err, errTorn) {
+			s.wrong(&s.Torn, "%v", err)
+			continue
+		}
+		if err != nil {
+			s.wrong(&s.Failed, "%v", err)
+			continue
+		}
+		n, err := bodyNumber(content)
+		switch {
+		case err != nil:
+			s.wrong(&s.Torn, "%v", err)
+		case n < last:
+			s.wrong(&s.Backwards, "%d after %d", n, last)
+		case n > last:
+			s.Versions++
+			last = n
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(s)
+}
+
+// writeRole publishes the numbers FROM to TO at PATH, by the gestures of programs in turn, and prints each when it is done.
+func writeRole(args []string) error {
+	path := args[0]
+	from, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	to, err := strconv.Atoi(args[2])
+	if err != nil {
+		return err
+	}
+	for n := from; n <= to; n++ {
+		if n%3 == 0 { // as an editor does
+			temporary := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".swp")
+			if err = os.WriteFile(temporary, numberedBody(n), 0o644); err == nil {
+				err = os.Rename(temporary, path)
+			}
+		} else {
+			err = os.WriteFile(path, numberedBody(n), 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("number %d: %w", n, err)
+		}
+		fmt.Println(n)
+	}
+	return nil
+}
+
+// reader is a process in readRole.
+type reader struct {
+	mode string
+	cmd  *exec.Cmd
+	stop io.Closer
+	out  *bytes.Buffer
+}
+
+func startReader(t *testing.T, path, mode string) *reader {
+	t.Helper()
+	cmd := role(t.Context(), t, "read", path, mode)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{mode: mode, cmd: cmd, stop: stdin, out: &bytes.Buffer{}}
+	cmd.Stdout, cmd.Stderr = r.out, r.out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// finish ends the reader and returns what it saw. What was wrong with it fails the test.
+func (r *reader) finish(t *testing.T) sightings {
+	t.Helper()
+	r.stop.Close()
+	if err := r.cmd.Wait(); err != nil {
+		t.Fatalf("reader %s: %v\n%s", r.mode, err, r.out)
+	}
+	var s sightings
+	if err := json.Unmarshal(r.out.Bytes(), &s); err != nil {
+		t.Fatalf("reader %s: %v\n%s", r.mode, err, r.out)
+	}
+	t.Logf("read %-16s %6d reads, %4d versions", r.mode, s.Reads, s.Versions)
+	if s.Torn+s.Backwards+s.Failed > 0 {
+		t.Errorf("read %s: %d torn, %d backwards, %d failed of %d; first: %s",
+			r.mode, s.Torn, s.Backwards, s.Failed, s.Reads, s.First)
+	}
+	return s
+}
+
+// TestTornReads: a reader sees one whole version, however it reads, while a large config is published again and again.
+func TestTornReads(t *testing.T) {
+	const name = "config.manageddata.torn.large"
+	updates := 1000
+	if underLoad() {
+		updates = 150
+	}
+	m := monitor(t)
+	kingpin(t, m, "create", name)
+	path := m.Path("config", name)
+	if err := os.WriteFile(path, numberedBody(0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var readers []*reader
+	for mode := range readModes {
+		readers = append(readers, startReader(t, path, mode))
+	}
+	writer := role(t.Context(), t, "write", path, "1", strconv.Itoa(updates))
+	out := result(t, writer)
+	if lines := strings.Count(out.stdout, "\n"); out.code != 0 || lines != updates {
+		t.Errorf("%d of %d updates: %s", lines, updates, out.stderr)
+	}
+	for _, r := range readers {
+		if s := r.finish(t); s.Versions < 2 {
+			t.Errorf("read %s: saw %d versions, which proves nothing", r.mode, s.Versions)
+		}
+	}
+	if n, err := bodyNumber([]byte(read(t, path))); err != nil || n != updates {
+		t.Errorf("in the end the file holds number %d: %v", n, err)
+	}
+}
+
+// TestTornOpenFileIsASnapshot: what was open before a publish shows the old version to its end, and its size.
+func TestTornOpenFileIsASnapshot(t *testing.T) {
+	const name = "config.manageddata.torn.snapshot"
+	m := monitor(t)
+	kingpin(t, m, "create", name)
+	path := m.Path("config", name)
+	if err := os.WriteFile(path, numberedBody(1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	half := make([]byte, bodySize/2)
+	if _, err := io.ReadFull(open, half); err != nil {
+		t.Fatal(err)
+	}
+	for n := 2; n < 12; n++ {
+		if err := os.WriteFile(path, numberedBody(n), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rest, err := io.ReadAll(bufio.NewReader(open))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := bodyNumber(append(half, rest...)); err != nil || n != 1 {
+		t.Errorf("the open file shows %d: %v", n, err)
+	}
+	if info, err := open.Stat(); err != nil || info.Size() != int64(len(numberedBody(1))) {
+		t.Errorf("the open file has %d bytes, %v", info.Size(), err)
+	}
+	if n, err := bodyNumber([]byte(read(t, path))); err != nil || n != 11 {
+		t.Errorf("a new reader sees %d: %v", n, err)
+	}
+}
+
+// underLoad says that the binary or the machine is slow on purpose, so that fewer repetitions have to do.
+func underLoad() bool {
+	return os.Getenv("KINGPIN_RACE") != "" || os.Getenv("GOMAXPROCS") == "1"
+}
