@@ -41,9 +41,14 @@ func (r *Registry) leave(p registry.Pointer, b *bell) {
 	}
 }
 
+// ring wakes the feeds of one node.
 func (r *Registry) ring(p registry.Pointer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ringLocked(p)
+}
+
+func (r *Registry) ringLocked(p registry.Pointer) {
 	if b := r.bells[p]; b != nil {
 		close(b.rung)
 		delete(r.bells, p)

@@ -58,7 +58,7 @@ func (v *view) value(bucket, key []byte) ([]byte, error) {
 func (v *view) keys(bucket, prefix []byte) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		c := v.tx.Bucket(bucket).Cursor()
-		for k, _ := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 			if !yield(string(k[len(prefix):])) {
 				return
 			}
