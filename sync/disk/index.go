@@ -1,0 +1,196 @@
+package disk
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// index is what the journal says, in memory. It does no I/O and knows no lock.
+type index struct {
+	files    map[File]*file
+	versions map[Stamp]*version
+	removed  map[File]removal
+	damaged  map[File]struct{}
+	sorted   [registry.Decider + 1][]*version // current versions by name; nil where a name came or went since
+	graph    Graph
+	told     Graph // the graph that the watchers have heard of
+	last     Stamp // the largest ever allotted
+	id       uint64
+}
+
+// file is what is known of one name. It outlives its removal for as long as an old version is kept.
+type file struct {
+	current *version // nil: removed
+	old     []*version
+	told    Stamp // watchers have heard of the file up to here; 0: never
+}
+
+// removal is one that the watchers have not heard of.
+type removal struct {
+	stamp Stamp
+	told  Stamp // they have heard of the file up to here
+}
+
+// version is one body.
+type version struct {
+	entry    Entry
+	lost     bool        // current, but its body is gone
+	verified atomic.Bool // its bytes were seen to be right since the store was opened
+}
+
+func newIndex() *index {
+	return &index{
+		files:    map[File]*file{},
+		versions: map[Stamp]*version{},
+		removed:  map[File]removal{},
+		damaged:  map[File]struct{}{},
+		id:       firstID,
+	}
+}
+
+// current version of a file, or nil.
+func (x *index) current(f File) *version {
+	if known, ok := x.files[f]; ok {
+		return known.current
+	}
+	return nil
+}
+
+// list is the current versions of one kind, by name. It keeps the list for the next caller.
+func (x *index) list(kind registry.Kind) []*version {
+	if x.sorted[kind] == nil {
+		x.sorted[kind] = x.unlisted(kind)
+	}
+	return x.sorted[kind]
+}
+
+// unlisted is the same without keeping it.
+func (x *index) unlisted(kind registry.Kind) []*version {
+	versions := []*version{}
+	for f, known := range x.files {
+		if f.Kind == kind && known.current != nil {
+			versions = append(versions, known.current)
+		}
+	}
+	slices.SortFunc(versions, func(a, b *version) int { return cmp.Compare(a.entry.Name, b.entry.Name) })
+	return versions
+}
+
+// relist puts a new current version into the sorted list, in the place of the one before it.
+func (x *index) relist(v *version) {
+	list := x.sorted[v.entry.Kind]
+	i, ok := slices.BinarySearchFunc(list, v.entry.Name, func(v *version, name string) int {
+		return cmp.Compare(v.entry.Name, name)
+	})
+	if !ok {
+		x.sorted[v.entry.Kind] = nil
+		return
+	}
+	list[i] = v
+}
+
+func (x *index) saw(stamp Stamp) { x.last = max(x.last, stamp) }
+
+func (o put) apply(x *index) {
+	e := o.entry
+	x.saw(e.Stamp)
+	known := x.files[e.File]
+	if known == nil {
+		known = &file{}
+		x.files[e.File] = known
+	}
+	switch before := known.current; {
+	case before == nil:
+		known.told = x.removed[e.File].told // to them it never went
+		delete(x.removed, e.File)
+	case before.lost:
+		delete(x.versions, before.entry.Stamp)
+	default:
+		known.old = append(known.old, before)
+	}
+	v := &version{entry: e}
+	v.verified.Store(o.data != nil)
+	known.current = v
+	x.versions[e.Stamp] = v
+	x.relist(v)
+	if o.restored {
+		x.damaged[e.File] = struct{}{}
+	} else {
+		delete(x.damaged, e.File)
+	}
+}
+
+func (o retitle) apply(x *index) {
+	v := x.current(o.file)
+	if v == nil {
+		return
+	}
+	v.entry.Version, v.entry.Order = o.version, o.order
+	v.entry.Author, v.entry.Message, v.entry.Published = o.author, o.message, o.published
+	delete(x.damaged, o.file)
+}
+
+func (o remove) apply(x *index) {
+	x.saw(o.stamp)
+	heard := o.told
+	if known := x.files[o.file]; known != nil && known.current != nil {
+		if known.current.lost {
+			delete(x.versions, known.current.entry.Stamp)
+		} else {
+			known.old = append(known.old, known.current)
+		}
+		heard = max(heard, known.told)
+		known.current, known.told = nil, 0
+		x.sorted[o.file.Kind] = nil
+		delete(x.damaged, o.file)
+		x.tidy(o.file)
+	}
+	if heard != 0 { // who never heard of the file needs not hear of its end
+		x.removed[o.file] = removal{o.stamp, heard}
+	}
+}
+
+func (o drop) apply(x *index) {
+	v := x.versions[o.stamp]
+	if v == nil {
+		return
+	}
+	known := x.files[v.entry.File]
+	if known.current == v {
+		return
+	}
+	delete(x.versions, o.stamp)
+	known.old = slices.DeleteFunc(known.old, func(old *version) bool { return old == v })
+	x.tidy(v.entry.File)
+}
+
+// tidy forgets a file of which nothing is left.
+func (x *index) tidy(f File) {
+	if known := x.files[f]; known.current == nil && len(known.old) == 0 {
+		delete(x.files, f)
+	}
+}
+
+func (o told) apply(x *index) {
+	if removed, ok := x.removed[o.file]; ok && removed.stamp <= o.stamp {
+		delete(x.removed, o.file)
+	}
+	if known := x.files[o.file]; known != nil && known.current != nil {
+		known.told = max(known.told, o.stamp)
+	}
+}
+
+func (o damage) apply(x *index) {
+	if v := x.current(o.file); v != nil {
+		v.lost = true
+		x.damaged[o.file] = struct{}{}
+	}
+}
+
+func (o mark) apply(x *index) {
+	x.saw(o.stamp)
+	x.id = max(x.id, o.id)
+}

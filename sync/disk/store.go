@@ -1,0 +1,224 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// Options of a Store. The zero value works.
+type Options struct {
+	Logger   *slog.Logger  // default: none
+	Keep     int           // old versions of a file that Expired spares; default 3, negative: none
+	LockWait time.Duration // how long to wait for a process that is just ending to let go of the directory; default 1 s, negative: not at all
+
+	now  func() time.Time // default: time.Now
+	step func(step)       // called at each step of a write; tests end the store there
+}
+
+// Store is an open state directory. All methods may be called by many goroutines. Those that only look never wait for the disk.
+type Store struct {
+	dir    layout
+	keep   int
+	log    *slog.Logger
+	now    func() time.Time
+	step   func(step)
+	lock   *os.File
+	bodies *os.File // the directory, to make names in it durable
+
+	waiting struct {
+		sync.Mutex
+		requests []*request
+	}
+
+	writing sync.Mutex // held by whoever changes the directory, while it does
+	journal journal
+	lagging map[File]struct{} // the plain file is not what the index says
+
+	mu     sync.RWMutex
+	index  *index
+	feeds  map[*feed]struct{}
+	heard  []op // applied to the index, not yet in the journal
+	closed bool
+	done   chan struct{} // closed with the store
+}
+
+// Open opens a state directory, or makes one, and reads its journal. What a crash left half done is gone afterwards. It refuses
+// a directory that another process has open, that a newer program wrote, or that is not KingPin's, and leaves it as it was.
+func Open(dir string, o Options) (*Store, error) {
+	s := &Store{
+		dir:     layout(dir),
+		keep:    o.Keep,
+		log:     o.Logger,
+		now:     o.now,
+		step:    o.step,
+		lagging: map[File]struct{}{},
+		index:   newIndex(),
+		feeds:   map[*feed]struct{}{},
+		done:    make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.keep == 0 {
+		s.keep = 3
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.step == nil {
+		s.step = func(step) {}
+	}
+	if o.LockWait == 0 {
+		o.LockWait = time.Second
+	}
+	if err := s.open(o.LockWait); err != nil {
+		s.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open(wait time.Duration) error {
+	if err := os.MkdirAll(string(s.dir), 0o755); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	exists, err := s.dir.check()
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(wait); ; time.Sleep(2 * time.Millisecond) {
+		s.lock, err = s.dir.acquire()
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+	}
+	if err := s.dir.create(exists); err != nil {
+		return err
+	}
+	if s.bodies, err = os.Open(s.dir.bodies()); err != nil {
+		return fmt.Errorf("state directory %s: %w", s.dir, err)
+	}
+	return s.load()
+}
+
+// load reads the journal into the index.
+func (s *Store) load() (err error) {
+	s.journal.file, err = os.OpenFile(s.dir.journal(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("state directory %s: %w", s.dir, err)
+	}
+	d := &decoder{intern: map[string]string{}}
+	found, err := readJournal(s.journal.file, func(payload []byte) error {
+		ops, err := d.ops(payload)
+		for _, o := range ops {
+			o.apply(s.index)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("state directory %s: %w", s.dir, err)
+	}
+	s.index.graph = newGraph(s.index.graph.Dirs)
+	s.index.told = newGraph(s.index.told.Dirs)
+	s.journal.size = found.end
+	if found.torn > 0 {
+		if err := s.journal.file.Truncate(found.end); err != nil {
+			return fmt.Errorf("state directory %s: cut off what a crash left: %w", s.dir, err)
+		}
+	}
+	if found.damaged > 0 {
+		s.log.Warn("journal damaged, what it said there is lost", "dir", s.dir, "bytes", found.damaged)
+	}
+	return nil
+}
+
+// release lets go of the directory.
+func (s *Store) release() {
+	for _, file := range []*os.File{s.journal.file, s.bodies, s.lock} {
+		if file != nil {
+			file.Close()
+		}
+	}
+}
+
+// Close waits for writes that are under way and lets go of the directory. Feeds end; later writes fail.
+func (s *Store) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.done)
+	s.mu.Unlock()
+	s.record()
+	s.release()
+	return nil
+}
+
+// Dir is the state directory.
+func (s *Store) Dir() string { return string(s.dir) }
+
+// Current is the version of a file that readers are to see.
+func (s *Store) Current(f File) (Entry, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if v := s.index.current(f); v != nil {
+		return v.entry, true
+	}
+	return Entry{}, false
+}
+
+// ByStamp is a version whose body is here, current or superseded.
+func (s *Store) ByStamp(stamp Stamp) (Entry, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if v := s.index.versions[stamp]; v != nil {
+		return v.entry, true
+	}
+	return Entry{}, false
+}
+
+// List is the current versions of one kind, sorted by name.
+func (s *Store) List(kind registry.Kind) []Entry {
+	if !slices.Contains(kinds, kind) {
+		return nil
+	}
+	s.mu.RLock()
+	sorted := s.index.sorted[kind] != nil
+	if !sorted {
+		s.mu.RUnlock()
+		s.mu.Lock()
+		s.index.list(kind)
+		s.mu.Unlock()
+		s.mu.RLock()
+	}
+	defer s.mu.RUnlock()
+	list := s.index.sorted[kind]
+	if list == nil { // a name came or went in between
+		list = s.index.unlisted(kind)
+	}
+	entries := make([]Entry, len(list))
+	for i, v := range list {
+		entries[i] = v.entry
+	}
+	return entries
+}
+
+// errClosed is what writes of a closed store answer.
+func (s *Store) errClosed() error { return fmt.Errorf("state directory %s: %w", s.dir, fs.ErrClosed) }
