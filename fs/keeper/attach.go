@@ -1,0 +1,158 @@
+package keeper
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// StatusFatal is the exit status of a server that no other server could replace: the keeper does not start another one,
+// but unmounts and returns.
+const StatusFatal = 70
+
+const (
+	serverFUSE   = 3
+	serverKeeper = 4
+	serverPoker  = 5
+)
+
+// resendTimeout bounds how long Resend waits for the server before this one to be gone with all its threads.
+const resendTimeout = 100 * time.Millisecond
+
+// Attachment is what a server has from its keeper.
+type Attachment struct {
+	// FUSE is the connection to the kernel, shared with the keeper and with the servers after this one: it must stay
+	// blocking, and closing it ends nothing.
+	FUSE *os.File
+
+	Init        []byte // the kernel's INIT request, as an earlier server saved it; nil: this one has to read it from FUSE
+	InitReply   []byte // what that server answered
+	Incarnation uint32 // 1, 2, 3...: no two servers of one keeper have the same
+	Mount       string // the mount point, absolute, without symbolic links
+
+	Started   time.Time // when the keeper mounted
+	Restarts  int       // servers that died since then
+	LastDeath string    // how the last of them died, in words
+
+	keeper *os.File
+	poker  *Poker
+	saved  chan struct{}
+	reaped chan struct{}
+	done   chan struct{}
+	joined sync.WaitGroup
+}
+
+// Attach is a server's first act: it takes the descriptors and the state that the keeper started it with.
+func Attach() (*Attachment, error) {
+	for fd := serverFUSE; fd <= serverPoker; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("descriptor %d: %w: a server is started by its keeper only", fd, err)
+		}
+	}
+	conn, err := polled(serverKeeper, "keeper")
+	if err != nil {
+		return nil, err
+	}
+	var h hello
+	if err := receive(conn, &h); err != nil {
+		return nil, fmt.Errorf("hear from the keeper: %w", err)
+	}
+	pokes, err := polled(serverPoker, "poker")
+	if err != nil {
+		return nil, err
+	}
+	poker, err := newPoker(pokes, h.Incarnation, h.Poker)
+	if err != nil {
+		return nil, err
+	}
+	a := &Attachment{
+		FUSE: os.NewFile(serverFUSE, "/dev/fuse"),
+		Init: h.Init, InitReply: h.InitReply, Incarnation: h.Incarnation, Mount: h.Mount,
+		Started: h.Started, Restarts: h.Restarts, LastDeath: h.LastDeath,
+		keeper: conn,
+		poker:  poker,
+		saved:  make(chan struct{}, 1),
+		reaped: make(chan struct{}),
+		done:   make(chan struct{}),
+	}
+	a.joined.Go(a.listen)
+	a.joined.Go(poker.listen)
+	return a, nil
+}
+
+// Poker is the poker process as this server sees it.
+func (a *Attachment) Poker() *Poker { return a.poker }
+
+// Done is closed when the keeper is gone. The server then has nobody to unmount or replace it, and ends.
+func (a *Attachment) Done() <-chan struct{} { return a.done }
+
+// SaveInit gives the INIT exchange into the keeper's hands, once, and returns when it has it. It comes after the reply was
+// written to the kernel: were it saved before, and this server killed in between, the next one would throw the same reply
+// away and the kernel would wait for ever.
+func (a *Attachment) SaveInit(request, reply []byte) error {
+	if err := send(a.keeper, report{Init: request, InitReply: reply}); err != nil {
+		return fmt.Errorf("save the INIT exchange: %w", err)
+	}
+	select {
+	case <-a.saved:
+		return nil
+	case <-a.done:
+		return fmt.Errorf("save the INIT exchange: the keeper is gone: %w", unix.EPIPE)
+	}
+}
+
+// Ready tells the keeper that requests are being answered.
+func (a *Attachment) Ready() error {
+	if err := send(a.keeper, report{Ready: true}); err != nil {
+		return fmt.Errorf("tell the keeper ready: %w", err)
+	}
+	return nil
+}
+
+// Resend has the kernel deliver once more every request that the server before this one had read and not answered. It
+// comes before this server reads its first request, or that one is delivered twice. EINVAL: the kernel is older than 6.9.
+func (a *Attachment) Resend() error {
+	// The last threads of the dead server may still be taking a request in. This is a matter of microseconds, unless one
+	// of them is stuck elsewhere, in which case it will not take one any more.
+	select {
+	case <-a.reaped:
+	case <-a.done:
+	case <-time.After(resendTimeout):
+	}
+	if err := notify(int(a.FUSE.Fd()), notifyResend, nil); err != nil {
+		return fmt.Errorf("ask the kernel for the unanswered requests: %w", err)
+	}
+	return nil
+}
+
+// Close gives the sockets back; the poker can then not be used any more. FUSE is closed as well.
+func (a *Attachment) Close() error {
+	a.keeper.Close()
+	a.poker.conn.Close()
+	a.joined.Wait()
+	return a.FUSE.Close()
+}
+
+// listen hears the keeper until it is gone.
+func (a *Attachment) listen() {
+	defer close(a.done)
+	for {
+		var n notice
+		if err := receive(a.keeper, &n); err != nil {
+			return
+		}
+		switch {
+		case n.Poker != 0:
+			a.poker.changed(n.Poker) // an error here is an end of file for poker.listen
+		case n.Saved:
+			a.saved <- struct{}{}
+		case n.Reaped:
+			close(a.reaped)
+		case n.Stopping:
+			a.poker.stop()
+		}
+	}
+}

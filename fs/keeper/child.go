@@ -1,0 +1,145 @@
+package keeper
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// child is a process that the keeper has started.
+type child struct {
+	cmd    *exec.Cmd
+	born   time.Time
+	ready  time.Time // when it said so
+	conn   *os.File  // the keeper's end of its descriptor 4; nil: it has none
+	reaped bool
+}
+
+// event is what a child did: it reported something, or it is gone. Its last report comes before its end.
+type event struct {
+	child  *child
+	report *report
+	err    error // how it ended, when there is no report
+}
+
+// bury notes that the child is reaped.
+func (c *child) bury() {
+	c.reaped = true
+	if c.conn != nil {
+		c.conn.Close()
+	}
+}
+
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
+// say sends a notice; that the child is dying and does not hear it is normal.
+func (c *child) say(n notice) {
+	if c != nil {
+		c.conn.SetWriteDeadline(time.Now().Add(noticeTimeout))
+		_ = send(c.conn, n)
+	}
+}
+
+const (
+	noticeTimeout = 100 * time.Millisecond
+	// lastWords is how long a reaped child's socket may stay open, in the hands of a process that it started.
+	lastWords = 100 * time.Millisecond
+)
+
+// spawn starts a child whose descriptors from 3 on are files, and hears its reports on conn.
+func (k *keeper) spawn(argv, env []string, conn *os.File, files ...*os.File) (*child, error) {
+	if len(argv) == 0 {
+		return nil, errors.New("no command")
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = env, k.Stdout, k.Stderr, files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &child{cmd: cmd, born: time.Now(), conn: conn}
+	k.children = append(k.children, c)
+	setOOMScore(c.pid(), k.ownScore)
+	heard := make(chan struct{})
+	k.joined.Go(func() {
+		defer close(heard)
+		for c.conn != nil {
+			r := new(report)
+			if err := receive(c.conn, r); err != nil {
+				return
+			}
+			k.post(event{child: c, report: r})
+		}
+	})
+	k.joined.Go(func() {
+		err := cmd.Wait()
+		if c.conn != nil {
+			c.conn.SetReadDeadline(time.Now().Add(lastWords))
+		}
+		<-heard
+		k.post(event{child: c, err: cmp(err)})
+	})
+	return c, nil
+}
+
+// cmp gives an orderly exit words, since nil would say nothing.
+func cmp(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+func (k *keeper) post(e event) {
+	select {
+	case k.events <- e:
+	case <-k.quit:
+	}
+}
+
+// zombie says that the first thread of pid is dead, while others may be stuck in the kernel so that it cannot be reaped.
+func zombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, after, found := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return found && len(after) > 0 && after[0] == 'Z'
+}
+
+// setOOMScore says how readily the kernel kills a process (-1000 to 1000) when memory is short. Best effort: lowering it
+// takes a privilege, and a keeper works without.
+func setOOMScore(pid int, score string) {
+	if score != "" {
+		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte(score), 0)
+	}
+}
+
+// backoff paces the restarts of one child.
+type backoff struct {
+	streak int // deaths one after another, none of which was preceded by healthy work
+}
+
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
+
+// next is how long to wait before the next start: nothing at first, then twice as long each time, with jitter.
+func (b *backoff) next(healthy bool) time.Duration {
+	if healthy {
+		b.streak = 0
+	}
+	b.streak++
+	if b.streak == 1 {
+		return 0
+	}
+	pause := min(maxPause, firstPause<<min(b.streak-2, 16))
+	return pause/2 + rand.N(pause/2)
+}

@@ -1,0 +1,44 @@
+// Package keeper mounts KingPin and keeps it mounted: it holds the open /dev/fuse, and starts again what dies.
+//
+// One program runs as three processes. The keeper (Run) opens /dev/fuse, mounts, and supervises the other two. The
+// server (which calls Attach) answers the kernel and may die at any moment: the kernel's requests wait in the
+// descriptor that the keeper holds, and the next server answers them. The poker (Poke) makes system calls on the mount
+// and writes notifications to the kernel on the server's behalf. The server must not do either itself: killed while one
+// of its threads waits for its own answer, it could never be reaped, and everything would hang.
+//
+// Invariants:
+//
+//   - The keeper never touches the mount, except to mount and unmount it. So no server can make it wait.
+//   - A dead mount is mounted over, never detached first: containers that had bound it would lose it for ever.
+//   - The poker works on its first thread, so the thread id the kernel shows is its process id, known from fork. A
+//     server is told it before the poker makes a first call, and a new poker starts only when the old one is reaped.
+//   - After a clean stop there is no mount and no child.
+//
+// # Descriptors
+//
+//	server: 3 = /dev/fuse   4 = socket to the keeper   5 = socket to the poker
+//	poker:  3 = /dev/fuse   4 = socket to the server
+//
+// All sockets are SOCK_SEQPACKET pairs. Descriptor 3 is one open file in all three: nobody may make it non-blocking. The
+// pair between server and poker outlives both, since the keeper holds both ends; the server's end of descriptor 4 is
+// made anew for each server. message.go and op.go say what travels on them.
+//
+// # Who follows whom into death
+//
+// Children get no parent death signal: it is bound to the thread that forked, which the Go runtime may end at any time,
+// and a server that outlives its keeper for a moment is what a later hand-over of the descriptor to a new keeper needs.
+// Instead the end of file on descriptor 4 says that the keeper is gone (Attachment.Done); the server then ends, the
+// poker sees the end of its own descriptor 4 and ends too. The mount is dead from then on, and the next keeper mounts
+// over it. Both run in process groups of their own, so that a terminal's Ctrl-C reaches the keeper alone.
+//
+// # Stop
+//
+// When ctx ends: SIGTERM to the server, which finishes its publishes and goes on serving; the poker is ended, so that no
+// call of its own can land on what lies under the mount; plain umount, and if somebody still uses the mount, a lazy one,
+// which says who. Then the server sees the end of the mount, or gives readers a moment, and exits; after the grace it is
+// killed. Last, dead mounts of ours further down are unmounted. No reader can hang: while the mount is up the server
+// serves it, and once the server and the descriptor are gone, the kernel answers ENOTCONN.
+//
+// Locks: Poker.mu, then nothing. Under it small messages are written to a socket that cannot be full, because the order of
+// messages is what the lock guards.
+package keeper

@@ -1,0 +1,309 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Config says what to mount where and how to start the children.
+type Config struct {
+	Mount  string   // the mount point: an existing, empty directory
+	Server []string // command line of the server, which calls Attach
+	Poker  []string // command line of the poker, which calls Poke
+	Env    []string // of the children; nil: the keeper's own
+
+	Stdout, Stderr *os.File     // of the children; nil: the keeper's own
+	Logger         *slog.Logger // nil: slog.Default()
+}
+
+const (
+	ownOOMScore = "-900" // the keeper is killed last: with it goes the mount
+
+	serverGrace  = 10 * time.Second // from SIGTERM to SIGKILL
+	pokerGrace   = time.Second
+	afterKill    = time.Second
+	lookInterval = 200 * time.Millisecond
+
+	serverHealthy = 100 * time.Millisecond // after Ready
+	pokerHealthy  = time.Second
+)
+
+var (
+	errAborted   = errors.New("the connection to the kernel was aborted")
+	errUnmounted = errors.New("somebody else unmounted it")
+)
+
+type keeper struct {
+	Config
+	point    string
+	ownScore string // the OOM score that the children go back to
+	grace    time.Duration
+
+	// One mount's life.
+	fuse   *os.File
+	minor  uint32 // of the mount's device: the number of the connection
+	pokes  [2]*os.File
+	events chan event
+	quit   chan struct{}
+	joined sync.WaitGroup
+
+	server, poker       *child // nil: dead
+	children            []*child
+	serverDue, pokerDue <-chan time.Time // when to start one again; nil: not now
+	init, reply         []byte
+
+	// Over all mounts.
+	serverPace, pokerPace backoff
+	incarnation           uint32
+	started               time.Time
+	restarts              int
+	died                  time.Time
+	lastDeath             string
+}
+
+// Run mounts, serves and supervises until ctx ends, then unmounts. It returns nil after a clean stop; else why nothing was
+// mounted, in words that say what to do, or why the mount came to its end. The *exec.ExitError of a server that failed
+// for good is in the chain.
+func Run(ctx context.Context, c Config) error {
+	return run(ctx, c, serverGrace)
+}
+
+func run(ctx context.Context, c Config, grace time.Duration) error {
+	k := &keeper{Config: c, grace: grace, started: time.Now()}
+	if k.Logger == nil {
+		k.Logger = slog.Default()
+	}
+	if k.Stdout == nil {
+		k.Stdout = os.Stdout
+	}
+	if k.Stderr == nil {
+		k.Stderr = os.Stderr
+	}
+	if k.Env == nil {
+		k.Env = os.Environ()
+	}
+	var err error
+	if k.point, err = findMountPoint(c.Mount); err != nil {
+		return err
+	}
+	if score, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		k.ownScore = strings.TrimSpace(string(score))
+		setOOMScore(os.Getpid(), ownOOMScore)
+		defer setOOMScore(os.Getpid(), k.ownScore)
+	}
+	for {
+		err = k.keepMount(ctx)
+		if !errors.Is(err, errAborted) || ctx.Err() != nil {
+			break
+		}
+		pause := k.serverPace.next(false)
+		k.Logger.Error("mount is dead, mounting over it", "mount", k.point, "err", err, "in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+	return errors.Join(err, sweep(k.point))
+}
+
+// keepMount is the life of one mount.
+func (k *keeper) keepMount(ctx context.Context) (err error) {
+	fd, err := mount(k.point)
+	if err != nil {
+		return err
+	}
+	k.fuse = os.NewFile(uintptr(fd), device)
+	k.events, k.quit = make(chan event), make(chan struct{})
+	k.children, k.init, k.reply = nil, nil, nil
+	defer func() { err = errors.Join(err, k.tearDown(err)) }()
+	stack, err := mountsOn(k.point)
+	if err != nil || len(stack) == 0 {
+		return errors.Join(err, errUnmounted)
+	}
+	k.minor = stack[len(stack)-1].minor
+	if k.pokes[0], k.pokes[1], err = pair("poker"); err != nil {
+		return err
+	}
+	if err := k.startPoker(); err != nil {
+		return fmt.Errorf("start the poker: %w", err)
+	}
+	if err := k.startServer(); err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	return k.supervise(ctx)
+}
+
+// supervise returns nil when ctx ends, else why the mount cannot go on.
+func (k *keeper) supervise(ctx context.Context) error {
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-k.events:
+			err = k.handle(e)
+		case <-look.C:
+			if k.server != nil && zombie(k.server.pid()) {
+				err = k.serverDied(errors.New("killed, some of its threads are stuck"))
+			}
+		case <-k.serverDue:
+			if k.serverDue = nil; k.startServer() != nil {
+				k.serverDue = time.After(k.serverPace.next(false))
+			}
+		case <-k.pokerDue:
+			if k.pokerDue = nil; k.startPoker() != nil {
+				k.pokerDue = time.After(k.pokerPace.next(false))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (k *keeper) handle(e event) error {
+	if e.report != nil {
+		if e.child == k.server { // else it was given up
+			k.hear(e.report)
+		}
+		return nil
+	}
+	e.child.bury()
+	k.children = slices.DeleteFunc(k.children, func(c *child) bool { return c == e.child })
+	switch e.child {
+	case k.server:
+		return k.serverDied(e.err)
+	case k.poker:
+		k.pokerDied(e.err)
+	default:
+		k.sayReaped()
+	}
+	return nil
+}
+
+func (k *keeper) hear(r *report) {
+	switch {
+	case r.Init != nil:
+		k.init, k.reply = r.Init, r.InitReply
+		k.server.say(notice{Saved: true})
+	case r.Ready:
+		k.server.ready = time.Now()
+		log := k.Logger.With("mount", k.point, "pid", k.server.pid(), "incarnation", k.incarnation)
+		if k.died.IsZero() {
+			log.Info("serving", "took", time.Since(k.started))
+		} else {
+			log.Info("serving again", "took", time.Since(k.died))
+		}
+	}
+}
+
+// serverDied has the server replaced, or returns why it cannot be.
+func (k *keeper) serverDied(cause error) error {
+	dead := k.server
+	k.server = nil
+	k.died, k.lastDeath = time.Now(), cause.Error()
+	k.restarts++
+	if exit, ok := errors.AsType[*exec.ExitError](cause); ok && exit.ExitCode() == StatusFatal {
+		return fmt.Errorf("the server cannot go on: %w", cause)
+	}
+	if aborted(int(k.fuse.Fd())) {
+		return k.whyEnded()
+	}
+	if k.init == nil {
+		return fmt.Errorf("the server ended before it served: %w", cause)
+	}
+	pause := k.serverPace.next(!dead.ready.IsZero() && k.died.Sub(dead.ready) > serverHealthy)
+	k.serverDue = time.After(pause)
+	k.logDeath("server", dead, cause, pause, k.serverPace.streak)
+	return nil
+}
+
+func (k *keeper) pokerDied(cause error) {
+	dead := k.poker
+	k.poker = nil
+	pause := k.pokerPace.next(time.Since(dead.born) > pokerHealthy)
+	k.pokerDue = time.After(pause)
+	k.logDeath("poker", dead, cause, pause, k.pokerPace.streak)
+}
+
+func (k *keeper) logDeath(who string, dead *child, cause error, pause time.Duration, streak int) {
+	log := k.Logger.With("pid", dead.pid(), "cause", cause, "lived", time.Since(dead.born), "next_in", pause)
+	if streak > 2 {
+		log.Error(who+" keeps dying", "times", streak)
+		return
+	}
+	log.Warn(who + " died, starting another")
+}
+
+// whyEnded distinguishes a mount that is still there, dead, from one that was taken away on purpose.
+func (k *keeper) whyEnded() error {
+	stack, err := mountsOn(k.point)
+	for _, m := range stack {
+		if m.minor == k.minor && m.fsType == fsType {
+			return errAborted
+		}
+	}
+	return errors.Join(err, fmt.Errorf("mount on %s: %w", k.point, errUnmounted))
+}
+
+func (k *keeper) startServer() error {
+	conn, its, err := pair("keeper")
+	if err != nil {
+		return err
+	}
+	defer its.Close()
+	k.incarnation++
+	h := hello{
+		Mount: k.point, Incarnation: k.incarnation, Init: k.init, InitReply: k.reply,
+		Started: k.started, Restarts: k.restarts, LastDeath: k.lastDeath,
+	}
+	if k.poker != nil {
+		h.Poker = uint32(k.poker.pid())
+	}
+	if err := send(conn, h); err != nil {
+		conn.Close()
+		return err
+	}
+	server, err := k.spawn(k.Server, k.Env, conn, k.fuse, its, k.pokes[0])
+	if err != nil {
+		conn.Close()
+		k.Logger.Error("cannot start the server", "err", err)
+		return err
+	}
+	k.server = server
+	k.sayReaped()
+	return nil
+}
+
+func (k *keeper) startPoker() error {
+	// Without preemption signals the runtime does not interrupt the poker's calls.
+	env := append(slices.Clone(k.Env), "GODEBUG=asyncpreemptoff=1")
+	poker, err := k.spawn(k.Poker, env, nil, k.fuse, k.pokes[1])
+	if err != nil {
+		k.Logger.Error("cannot start the poker", "err", err)
+		return err
+	}
+	k.poker = poker
+	k.server.say(notice{Poker: uint32(poker.pid())})
+	return nil
+}
+
+// sayReaped tells the server when every server before it is gone.
+func (k *keeper) sayReaped() {
+	for _, c := range k.children {
+		if c != k.server && c != k.poker {
+			return
+		}
+	}
+	k.server.say(notice{Reaped: true})
+}

@@ -1,0 +1,310 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The test binary plays every part: started again with this variable set, it is a keeper, its server, its poker, or a
+// program that uses the mount. No test touches a mount from the process that runs the tests.
+const roleVariable = "KEEPER_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	roles := map[string]func() error{
+		"keeper": keeperMain,
+		"server": serverMain,
+		"poker":  Poke,
+		"reader": readerMain,
+		"watch":  watchMain,
+		"cat":    catMain,
+	}
+	name := os.Getenv(roleVariable)
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
+		name = os.Args[1] // the keeper's children differ by their command line
+	}
+	role := roles[name]
+	if role == nil {
+		os.Exit(m.Run())
+	}
+	if err := role(); err != nil {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		if s, ok := err.(status); ok {
+			os.Exit(int(s))
+		}
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// status is an error that becomes this exit status.
+type status int
+
+func (s status) Error() string { return "exit status " + strconv.Itoa(int(s)) }
+
+// keeperMain keeps the mount point in its first argument until SIGINT or SIGTERM.
+func keeperMain() error {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	grace := serverGrace
+	if text := os.Getenv("GRACE"); text != "" {
+		if grace, err = time.ParseDuration(text); err != nil {
+			return err
+		}
+	}
+	return run(ctx, Config{
+		Mount:  os.Getenv("MOUNT"),
+		Server: []string{self, "server"},
+		Poker:  []string{self, "poker"},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}, grace)
+}
+
+// need skips aloud what this machine cannot run, unless everything is required.
+func need(t *testing.T) {
+	t.Helper()
+	why := ""
+	if os.Getuid() != 0 {
+		why = "needs root to mount"
+	} else if f, err := os.OpenFile(device, os.O_RDWR, 0); err != nil {
+		why = err.Error()
+	} else {
+		f.Close()
+	}
+	switch {
+	case why == "":
+	case os.Getenv("KINGPIN_REQUIRE") == "all":
+		t.Fatal("required, but cannot run: ", why)
+	default:
+		t.Skip(why)
+	}
+}
+
+// monitor is a keeper under test, with the log of all its processes.
+type monitor struct {
+	*process
+	t     *testing.T
+	mount string
+}
+
+// watchdogTime is far more than any test takes: then the connection is cut, which frees whoever hangs in it.
+const watchdogTime = 40 * time.Second
+
+// newMonitor starts a keeper on a temporary directory; env goes to all its processes.
+func newMonitor(t *testing.T, env ...string) *monitor {
+	t.Helper()
+	need(t)
+	dir := filepath.Join(t.TempDir(), "mount point") // the blank is escaped in mountinfo
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return startMonitor(t, dir, env...)
+}
+
+func startMonitor(t *testing.T, dir string, env ...string) *monitor {
+	t.Helper()
+	m := &monitor{t: t, mount: dir}
+	m.process = start(t, "keeper", append(env, "MOUNT="+dir)...)
+	watchdog := time.AfterFunc(watchdogTime, func() {
+		t.Errorf("watchdog: %s hangs, cutting it off\n%s", dir, m.log.String())
+		cutOff(dir)
+	})
+	t.Cleanup(func() {
+		watchdog.Stop()
+		m.stop()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", dir, m.log.String())
+		}
+		if left, _ := mountsOn(dir); len(left) > 0 {
+			t.Errorf("the test leaves a mount on %s: %v", dir, left)
+			cutOff(dir)
+		}
+		for _, pid := range m.processes() {
+			t.Errorf("the test leaves process %d", pid)
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	})
+	return m
+}
+
+// cutOff ends every connection mounted on dir, even of hanging servers.
+func cutOff(dir string) {
+	for range 10 {
+		if unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH) != nil {
+			return
+		}
+	}
+}
+
+func (m *monitor) stop() {
+	m.signal(unix.SIGTERM)
+	m.wait(20 * time.Second)
+}
+
+// serving waits until the nth server answers, and returns its pid.
+func (m *monitor) serving(n int) int {
+	m.t.Helper()
+	var pid int
+	eventually(m.t, fmt.Sprintf("server %d serves", n), func() bool {
+		for line := range strings.Lines(m.log.String()) {
+			if strings.Contains(strings.ReplaceAll(line, `"`, ""), "msg=serving") && strings.Contains(line, fmt.Sprintf(" incarnation=%d ", n)) {
+				fmt.Sscanf(line[strings.Index(line, " pid="):], " pid=%d", &pid)
+				return true
+			}
+		}
+		if m.ended() {
+			m.t.Fatalf("the keeper ended:\n%s", m.log.String())
+		}
+		return false
+	})
+	return pid
+}
+
+// processes lists the live processes that were started with this mount in their environment.
+func (m *monitor) processes(role ...string) (pids []int) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		env, _ := os.ReadFile(dir + "/environ")
+		args, _ := os.ReadFile(dir + "/cmdline")
+		if !bytes.Contains(env, []byte("MOUNT="+m.mount+"\x00")) {
+			continue
+		}
+		if len(role) > 0 && !bytes.HasSuffix(args, []byte("\x00"+role[0]+"\x00")) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// poker waits until there is a poker other than the given ones and returns its pid.
+func (m *monitor) poker(not ...int) (pid int) {
+	m.t.Helper()
+	eventually(m.t, "a poker runs", func() bool {
+		for _, pid = range m.processes("poker") {
+			if len(not) == 0 || pid != not[0] {
+				return true
+			}
+		}
+		return false
+	})
+	return pid
+}
+
+// process is the test binary in another part.
+type process struct {
+	cmd  *exec.Cmd
+	log  *transcript
+	in   io.WriteCloser
+	done chan struct{}
+	err  error
+}
+
+func start(t *testing.T, role string, env ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: exec.Command(self), log: new(transcript), done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role)...)
+	out, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	go func() {
+		io.Copy(p.log, out)
+		out.Close()
+	}()
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		p.in.Close()
+		p.signal(unix.SIGTERM)
+		if !p.wait(20 * time.Second) {
+			t.Errorf("%s does not end", role)
+			p.signal(unix.SIGKILL)
+		}
+	})
+	return p
+}
+
+func (p *process) signal(s os.Signal) { p.cmd.Process.Signal(s) }
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *process) wait(d time.Duration) bool {
+	select {
+	case <-p.done:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// transcript is what a process printed so far.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *transcript) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *transcript) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// eventually waits for the outside world.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(15 * time.Second); !holds(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}

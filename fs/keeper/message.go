@@ -1,0 +1,87 @@
+package keeper
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxMessage bounds every datagram on the sockets; it is far below the kernel's default socket buffer (208 KiB).
+const maxMessage = 32 << 10
+
+// hello is the keeper's first message to each server.
+type hello struct {
+	Mount       string
+	Incarnation uint32
+	Init        []byte // the kernel's INIT request and the reply it got; none before the first server saved them
+	InitReply   []byte
+	Poker       uint32 // 0 = not running at the moment
+	Started     time.Time
+	Restarts    int
+	LastDeath   string
+}
+
+// notice is what the keeper says to the server after the hello: one of them a message.
+type notice struct {
+	Poker    uint32 `json:",omitempty"` // a new poker: whatever the old one was doing is lost
+	Reaped   bool   `json:",omitempty"` // the server before this one is gone with all its threads
+	Saved    bool   `json:",omitempty"` // the INIT exchange is safe
+	Stopping bool   `json:",omitempty"` // no more pokes
+}
+
+// report is what the server says to the keeper: one of them a message.
+type report struct {
+	Init      []byte `json:",omitempty"`
+	InitReply []byte `json:",omitempty"`
+	Ready     bool   `json:",omitempty"`
+}
+
+// send writes v as one message.
+func send(to *os.File, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if len(text) > maxMessage {
+		return fmt.Errorf("message of %d bytes: %w", len(text), unix.EMSGSIZE)
+	}
+	_, err = to.Write(text)
+	return err
+}
+
+// receive reads one message into v; the other side's end of the socket being closed is io.EOF.
+func receive(from *os.File, v any) error {
+	buf := make([]byte, maxMessage)
+	n, err := from.Read(buf)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(buf[:n], v)
+}
+
+// pair makes a connected pair of message sockets, closed on exec. mine can be read and closed concurrently; its is for a
+// child.
+func pair(name string) (mine, its *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket pair %s: %w", name, err)
+	}
+	its = os.NewFile(uintptr(fds[1]), name)
+	if mine, err = polled(fds[0], name); err != nil {
+		return nil, nil, errors.Join(err, unix.Close(fds[0]), its.Close())
+	}
+	return mine, its, nil
+}
+
+// polled returns the descriptor of a socket as a file that can be read and closed concurrently. It makes the socket
+// non-blocking, which is a property of this end, in every process that has it.
+func polled(fd int, name string) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, fmt.Errorf("descriptor %d (%s): %w", fd, name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}

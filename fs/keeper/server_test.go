@@ -1,0 +1,235 @@
+package keeper
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// serverMain is the smallest file system that lives up to the contract: one directory with one file, fixed node ids, and
+// whatever its poker does is answered with success. A test commands it through a socket in the file COMMANDS names.
+func serverMain() error {
+	if text := os.Getenv("SERVER_DIES"); text != "" {
+		var code int
+		fmt.Sscan(text, &code)
+		fmt.Fprintln(os.Stderr, "the server says why")
+		return status(code)
+	}
+	a, err := Attach()
+	if err != nil {
+		return err
+	}
+	term, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	fsys := &oneFile{RawFileSystem: fuse.NewDefaultRawFileSystem(), poker: a.Poker()}
+	server, err := handOver(a, fsys)
+	if err != nil {
+		return err
+	}
+	if a.Incarnation > 1 {
+		if err := a.Resend(); err != nil {
+			return err
+		}
+	}
+	go server.Serve()
+	if path := os.Getenv("COMMANDS"); path != "" {
+		os.Remove(path)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			return err
+		}
+		go obey(l, a)
+	}
+	if err := a.Ready(); err != nil {
+		return err
+	}
+	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 {
+		return status(3)
+	}
+	ended := make(chan struct{})
+	go func() { server.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-a.Done():
+		return fmt.Errorf("the keeper is gone")
+	case <-term.Done():
+	}
+	if os.Getenv("SERVER_STUBBORN") != "" {
+		select {}
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Second):
+	}
+	return nil
+}
+
+// handOver gives go-fuse the kernel's INIT request, or the saved one, through a socket in the device's place, then puts
+// the device there.
+func handOver(a *Attachment, fsys fuse.RawFileSystem) (*fuse.Server, error) {
+	init := a.Init
+	if init == nil {
+		buf := make([]byte, 1<<17)
+		n, err := a.FUSE.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		init = buf[:n]
+	}
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(ends[0])
+	if _, err := unix.Write(ends[0], init); err != nil {
+		return nil, err
+	}
+	server, err := fuse.NewServer(fsys, fmt.Sprintf("/dev/fd/%d", ends[1]), &fuse.MountOptions{
+		MaxWrite: maxRead, ExplicitDataCacheControl: true, MaxBackground: 128,
+	})
+	if err != nil {
+		return nil, err
+	}
+	reply := make([]byte, 1<<12)
+	n, err := unix.Read(ends[0], reply)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Dup3(int(a.FUSE.Fd()), ends[1], unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if a.Init != nil {
+		if !bytes.Equal(a.InitReply[16:], reply[16:n]) {
+			return nil, fmt.Errorf("this server negotiates differently")
+		}
+		return server, nil
+	}
+	if _, err := a.FUSE.Write(reply[:n]); err != nil {
+		return nil, err
+	}
+	return server, a.SaveInit(init, reply[:n])
+}
+
+const (
+	fileName = "greeting"
+	fileNode = 2
+	content  = "hello, world\n"
+)
+
+type oneFile struct {
+	fuse.RawFileSystem
+	poker *Poker
+}
+
+func (f *oneFile) attr(node uint64, out *fuse.Attr) fuse.Status {
+	switch node {
+	case fuse.FUSE_ROOT_ID:
+		out.Mode, out.Nlink = fuse.S_IFDIR|0o755, 2
+	case fileNode:
+		out.Mode, out.Nlink, out.Size = fuse.S_IFREG|0o644, 2, uint64(len(content))
+	default:
+		return fuse.ENOENT
+	}
+	out.Ino = node
+	return fuse.OK
+}
+
+func (f *oneFile) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if name != fileName {
+		return fuse.ENOENT
+	}
+	out.NodeId, out.Generation = fileNode, 1
+	out.SetEntryTimeout(time.Hour)
+	return f.attr(fileNode, &out.Attr)
+}
+
+func (f *oneFile) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	return f.attr(in.NodeId, &out.Attr)
+}
+
+func (f *oneFile) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if in.Pid != f.poker.Thread() {
+		return fuse.EPERM
+	}
+	return f.attr(in.NodeId, &out.Attr)
+}
+
+func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY && in.Pid != f.poker.Thread() {
+		return fuse.EACCES // only the poker may open for writing
+	}
+	if os.Getenv("SERVER_HANGS") != "" && in.Pid == f.poker.Thread() {
+		select {}
+	}
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO // every read is a request
+	return fuse.OK
+}
+
+func (f *oneFile) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	from := min(in.Offset, uint64(len(content)))
+	return fuse.ReadResultData([]byte(content[from:])), fuse.OK
+}
+
+func (f *oneFile) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
+func (f *oneFile) Release(<-chan struct{}, *fuse.ReleaseIn)         {}
+func (f *oneFile) Forget(uint64, uint64)                            {}
+
+func (f *oneFile) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.OK }
+func (f *oneFile) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	if in.Offset == 0 {
+		out.AddDirEntry(fuse.DirEntry{Mode: fuse.S_IFREG, Name: fileName, Ino: fileNode})
+	}
+	return fuse.OK
+}
+
+// obey does ops for a test, one command line at a time: "kind parent node name path", and answers with the errno or error.
+func obey(l net.Listener, a *Attachment) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer conn.Close()
+			lines := bufio.NewScanner(conn)
+			for lines.Scan() {
+				fields := strings.SplitN(lines.Text(), "\t", 6)
+				var count int
+				var op Op
+				fmt.Sscan(fields[0], &count)
+				fmt.Sscan(fields[1], &op.Kind)
+				fmt.Sscan(fields[2], &op.Parent)
+				fmt.Sscan(fields[3], &op.Node)
+				op.Name, op.Path = fields[4], fields[5]
+				if op.Path != "" {
+					op.Path = filepath.Join(a.Mount, op.Path)
+				}
+				ops := make([]Op, count)
+				for i := range ops {
+					ops[i] = op
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				start := time.Now()
+				results, err := a.Poker().Do(ctx, ops)
+				took := time.Since(start)
+				cancel()
+				codes := make([]int, len(results))
+				for i, errno := range results {
+					codes[i] = int(errno)
+				}
+				fmt.Fprintf(conn, "%v\t%v\t%v\t%d\n", codes, err, took, a.Poker().Thread())
+			}
+		}()
+	}
+}

@@ -1,0 +1,90 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tearDown ends one mount's life: its children, its connection to the kernel and, unless it is to be mounted over, the
+// mount itself. The package comment says why in this order.
+func (k *keeper) tearDown(cause error) error {
+	if k.server != nil {
+		k.server.say(notice{Stopping: true})
+		_ = k.server.cmd.Process.Signal(unix.SIGTERM)
+	}
+	if k.poker != nil {
+		_ = k.poker.cmd.Process.Kill()
+		k.await(pokerGrace, k.poker)
+	}
+	var err, stuck error
+	if !errors.Is(cause, errAborted) && !errors.Is(cause, errUnmounted) {
+		err = k.unmount()
+	}
+	if k.server != nil && !k.await(k.grace, k.server) {
+		k.Logger.Error("server does not end, killing it", "pid", k.server.pid(), "after", k.grace)
+		_ = k.server.cmd.Process.Kill()
+	}
+	if !k.await(afterKill, k.children...) {
+		// Somebody waits in the kernel for an answer that nobody will give.
+		k.Logger.Error("children are stuck, aborting the connection to the kernel", "mount", k.point, "err", abort(k.minor))
+		if !k.await(afterKill, k.children...) {
+			stuck = errors.New("a child is left behind, it cannot be killed")
+		}
+	}
+	for _, f := range append(k.pokes[:], k.fuse) {
+		if f != nil {
+			f.Close()
+		}
+	}
+	close(k.quit)
+	if stuck == nil {
+		k.joined.Wait() // else one of them waits for a child that cannot be killed
+	}
+	k.server, k.poker, k.serverDue, k.pokerDue = nil, nil, nil, nil
+	return errors.Join(err, stuck)
+}
+
+// unmount takes this keeper's own mount off the mount point.
+func (k *keeper) unmount() error {
+	stack, err := mountsOn(k.point)
+	if err != nil || len(stack) == 0 {
+		return err
+	}
+	if top := stack[len(stack)-1]; top.minor != k.minor {
+		return fmt.Errorf("unmount %s: %w: %s (%s) was mounted over it", k.point, unix.EBUSY, top.fsType, top.source)
+	}
+	if err := unmount(k.point, k.Logger); err != nil {
+		return fmt.Errorf("unmount %s: %w", k.point, err)
+	}
+	return nil
+}
+
+// await handles events until these children are reaped, and says whether they are.
+func (k *keeper) await(d time.Duration, children ...*child) bool {
+	deadline := time.After(d)
+	for {
+		left := 0
+		for _, c := range children {
+			if !c.reaped {
+				left++
+			}
+		}
+		if left == 0 {
+			return true
+		}
+		select {
+		case <-deadline:
+			return false
+		case e := <-k.events:
+			switch {
+			case e.report == nil:
+				e.child.bury()
+			case e.child == k.server:
+				k.hear(e.report)
+			}
+		}
+	}
+}
