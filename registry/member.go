@@ -152,5 +152,14 @@ func isLabel(key, value string) bool {
 }
 
 func isHex(s string) bool {
-	return strings.Trim(s, "0123456789abcdefABCDEF") == ""
+	for i := range len(s) {
+		if !isHexDigit(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isHexDigit(b byte) bool {
+	return isDigit(b) || b >= 'a' && b <= 'f' || b >= 'A' && b <= 'F'
 }

@@ -1,10 +1,34 @@
 package registry
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
+
+// maxPointerLength bounds a path in bytes.
+const maxPointerLength = 512
 
 // Pointer is the path of a node that holds a version token: /config/manageddata/spam/blacklist or
 // /metaconfig/metaconfig/config.manageddata.spam.blacklist. The bodies it points to are stored under keys made from it.
 type Pointer string
+
+// ParsePointer checks a path that somebody else wrote: a slash before each part, each part of letters, digits, -, _ and dots, and
+// not starting with a dot.
+func ParsePointer(s string) (Pointer, error) {
+	if len(s) > maxPointerLength {
+		return "", fmt.Errorf("path of %d bytes, at most %d: %w", len(s), maxPointerLength, ErrInvalid)
+	}
+	parts, ok := strings.CutPrefix(s, "/")
+	if !ok {
+		return "", fmt.Errorf("path %q does not start with a slash: %w", s, ErrInvalid)
+	}
+	for part := range strings.SplitSeq(parts, "/") {
+		if strings.HasPrefix(part, ".") || !isWord(strings.ReplaceAll(part, ".", "_")) {
+			return "", fmt.Errorf("path %q: part %q is not letters, digits, -, _ and dots: %w", s, part, ErrInvalid)
+		}
+	}
+	return Pointer(s), nil
+}
 
 // Key is the S3 key of one version's body. Every dot becomes a slash, the token's too, and no slash leads: the old system
 // wrote data/config/manageddata/spam/blacklist_1795296152/52 for version 1795296152.52.
