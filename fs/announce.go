@@ -1,0 +1,224 @@
+package fs
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+const (
+	// pokeBatch is how many ops go to the poker at once. It does them one after the other, and a writer that has just
+	// published waits for its turn.
+	pokeBatch = 32
+	// pokeRetry is the pause after the poker died; the keeper starts another.
+	pokeRetry = 50 * time.Millisecond
+	// maxHeld is how many old versions of one name watchers may hold. A program that adds a watch at every event would make the
+	// number grow for ever: the oldest are told that their file is gone.
+	maxHeld = 64
+	// sweepEvery is how often the kernel is asked again about old versions that somebody held.
+	sweepEvery = time.Minute
+)
+
+// announcer tells the kernel, and through it the watchers, what has changed on disk. It runs beside the handlers and takes no
+// lock that they hold.
+type announcer struct {
+	f        *FS
+	released map[disk.Stamp]bool // old versions that nobody holds any more, as the kernel said
+	graph    disk.Graph          // as it was announced last
+}
+
+// announce runs until ctx ends. Versions that were committed and not announced when the last server died come first.
+func (f *FS) announce(ctx context.Context) {
+	a := &announcer{f: f, released: map[disk.Stamp]bool{}, graph: f.store.Graph()}
+	changes := make(chan disk.Changed)
+	f.background.Go(func() {
+		defer close(changes)
+		for changed := range f.store.Changes(ctx) {
+			changes <- changed // what changes while it waits comes in the next one
+		}
+	})
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
+	for {
+		select {
+		case changed, ok := <-changes:
+			if !ok {
+				return
+			}
+			a.files(ctx, changed.Files)
+			if changed.Graph {
+				a.edges(ctx)
+			}
+		case <-sweep.C:
+			a.ask(ctx, f.store.Expired())
+		}
+		a.prune()
+	}
+}
+
+// files makes the kernel forget the old entries of files, all of them first, and then raises the events: each name once, however
+// often it changed.
+func (a *announcer) files(ctx context.Context, files []disk.File) {
+	if len(files) == 0 {
+		return
+	}
+	var forget []keeper.Op
+	dirs := map[uint64]bool{}
+	for _, file := range files {
+		forget = append(forget, keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name})
+		dirs[dirOf(file)] = true
+	}
+	for dir := range dirs {
+		forget = append(forget, keeper.Op{Kind: keeper.InvalidateInode, Node: dir})
+	}
+	a.poke(ctx, forget)
+	var announced []disk.Stamp
+	for _, file := range files {
+		current, ok := a.f.store.Current(file)
+		a.poke(ctx, a.touches(ctx, file, current, ok))
+		if ctx.Err() != nil {
+			return
+		}
+		if ok {
+			announced = append(announced, current.Stamp)
+		}
+	}
+	a.f.store.Announced(announced...)
+}
+
+// touches are the ops that raise the events of one file: on the name, unless the writer's own close does it, and on every old version
+// that somebody still watches.
+func (a *announcer) touches(ctx context.Context, file disk.File, current disk.Entry, exists bool) []keeper.Op {
+	var ops []keeper.Op
+	if exists && current.Origin != closed {
+		path := filepath.Join(a.f.mount, file.Kind.String(), file.Name)
+		ops = append(ops, keeper.Op{Kind: keeper.Touch, Path: path})
+	}
+	held := a.ask(ctx, a.f.store.SupersededOf(file))
+	for i, stamp := range held {
+		name := strconv.FormatUint(uint64(stamp), 10)
+		ops = append(ops, keeper.Op{Kind: keeper.Touch, Path: filepath.Join(a.f.mount, fixedDirs[pokeNode].name, name)})
+		end := keeper.Op{Kind: keeper.InvalidateEntry, Parent: pokeNode, Name: name} // or our own lookup keeps it alive
+		if i < len(held)-maxHeld {
+			end = keeper.Op{Kind: keeper.DeleteEntry, Parent: pokeNode, Node: uint64(stamp), Name: name}
+		}
+		ops = append(ops, end)
+	}
+	return ops
+}
+
+// ask finds out which of some old versions somebody has open, mapped or watched, oldest first. The kernel knows; a version that
+// nobody holds is never looked up again.
+func (a *announcer) ask(ctx context.Context, old []disk.Entry) (held []disk.Stamp) {
+	var ops []keeper.Op
+	var asked []disk.Stamp
+	for _, e := range old {
+		if !a.released[e.Stamp] {
+			ops = append(ops, keeper.Op{Kind: keeper.InvalidateInode, Node: uint64(e.Stamp)})
+			asked = append(asked, e.Stamp)
+		}
+	}
+	for i, errno := range a.poke(ctx, ops) {
+		if errno == unix.ENOENT {
+			a.released[asked[i]] = true
+		} else {
+			held = append(held, asked[i])
+		}
+	}
+	return held
+}
+
+// prune deletes the bodies beyond the history that nobody holds.
+func (a *announcer) prune() {
+	for _, e := range a.f.store.Expired() {
+		if !a.released[e.Stamp] || a.f.pinned(e.Stamp) {
+			continue
+		}
+		a.f.bodies.forget(e.Stamp)
+		if err := a.f.store.Drop(e.Stamp); err != nil {
+			a.f.log.Error("old body not deleted", "name", e.File.String(), "version", e.Version, "err", err)
+			continue
+		}
+		delete(a.released, e.Stamp)
+	}
+}
+
+// edges makes the kernel forget what changed in the graph since the last time.
+func (a *announcer) edges(ctx context.Context) {
+	graph := a.f.store.Graph()
+	var ops []keeper.Op
+	for _, pair := range [][2]disk.Graph{{graph, a.graph}, {a.graph, graph}} {
+		for _, dir := range pair[0].Dirs {
+			other, ok := pair[1].Dir(dir.Name)
+			if !ok {
+				ops = append(ops, keeper.Op{Kind: keeper.InvalidateEntry, Parent: rootNode, Name: string(dir.Name)})
+				continue
+			}
+			changed := changedLinks(dir, other)
+			for _, edge := range changed {
+				ops = append(ops, keeper.Op{Kind: keeper.InvalidateEntry, Parent: dir.ID, Name: string(edge)})
+			}
+			if len(changed) > 0 {
+				ops = append(ops, keeper.Op{Kind: keeper.InvalidateInode, Node: dir.ID})
+			}
+		}
+	}
+	if len(ops) > 0 {
+		ops = append(ops, keeper.Op{Kind: keeper.InvalidateInode, Node: rootNode})
+	}
+	a.poke(ctx, ops)
+	a.graph = graph
+}
+
+// changedLinks are the edges of dir that other does not have.
+func changedLinks(dir, other disk.Dir) []registry.Edge {
+	var edges []registry.Edge
+	for _, l := range dir.Links {
+		if _, ok := other.Link(l.Edge); !ok {
+			edges = append(edges, l.Edge)
+		}
+	}
+	return edges
+}
+
+// poke has ops done, in batches, and does not give up while ctx lasts: an event may come twice, never zero times.
+func (a *announcer) poke(ctx context.Context, ops []keeper.Op) []unix.Errno {
+	var results []unix.Errno
+	for len(ops) > 0 && ctx.Err() == nil {
+		batch := ops[:min(len(ops), pokeBatch)]
+		done, err := a.f.poker.Do(ctx, batch)
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(pokeRetry):
+			}
+			continue
+		}
+		results = append(results, done...)
+		ops = ops[len(batch):]
+	}
+	return results
+}
+
+// pinned says whether something here still needs the body of a version that the kernel does not hold: a draft that has not read
+// it yet, or a descriptor that reads it through another inode.
+func (f *FS) pinned(s disk.Stamp) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pins[s] > 0 {
+		return true
+	}
+	for _, d := range f.drafts {
+		if d.origin.Stamp == s {
+			return true
+		}
+	}
+	return false
+}

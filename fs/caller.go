@@ -1,0 +1,157 @@
+package fs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// caller is who made a request. It is recorded when a file is opened: by the time it is closed the process may be gone.
+type caller struct {
+	thread  uint32
+	process uint32 // thread group; 0 if it could not be told
+	uid     uint32
+	gid     uint32
+	user    string // of the login, behind sudo too
+	command string
+}
+
+// signalled is PF_SIGNALED of the kernel's task flags: the process is exiting because a signal killed it.
+const signalled = 0x400
+
+// otherDescriptors is how many descriptors of a process are looked at to see whether it can still write.
+const otherDescriptors = 256
+
+// callers turns uids into names, and remembers them.
+type callers struct {
+	mu    sync.Mutex
+	users map[uint32]string
+}
+
+func newCallers() *callers { return &callers{users: map[uint32]string{}} }
+
+func (c *callers) user(uid uint32) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if name, ok := c.users[uid]; ok {
+		return name
+	}
+	name := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	c.users[uid] = name
+	return name
+}
+
+// caller describes who sent a request. The header carries a thread and its fsuid; the rest is in /proc.
+func (f *FS) caller(h *fuse.InHeader) caller {
+	c := caller{thread: h.Pid, uid: h.Uid, gid: h.Gid, process: threadGroup(h.Pid)}
+	human := c.uid
+	if data, err := os.ReadFile(procPath(h.Pid, "loginuid")); err == nil {
+		const unset = 1<<32 - 1
+		if id, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 32); err == nil && id != unset {
+			human = uint32(id)
+		}
+	}
+	c.user = f.names.user(human)
+	if data, err := os.ReadFile(procPath(h.Pid, "comm")); err == nil {
+		c.command = strings.TrimSpace(string(data))
+	}
+	return c
+}
+
+// author is how the caller is named beside a version.
+func (f *FS) author(c caller) string { return c.user + "@" + f.o.Host }
+
+// String is the caller in a refusal: ann (uid 1000) by bash (pid 4711).
+func (c caller) String() string {
+	return fmt.Sprintf("%s (uid %d) by %s (pid %d)", c.user, c.uid, c.command, c.process)
+}
+
+func procPath(pid uint32, name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }
+
+// threadGroup is the process that a thread belongs to; 0 if it is gone.
+func threadGroup(thread uint32) uint32 {
+	return uint32(statusField(thread, "Tgid:", 10))
+}
+
+// statusField is a number from /proc/PID/status; 0 if it is not there.
+func statusField(pid uint32, field string, base int) uint64 {
+	data, err := os.ReadFile(procPath(pid, "status"))
+	if err != nil {
+		return 0
+	}
+	for line := range bytes.Lines(data) {
+		if rest, ok := bytes.CutPrefix(line, []byte(field)); ok {
+			n, _ := strconv.ParseUint(string(bytes.TrimSpace(rest)), base, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// wasKilled says whether a process is exiting because of a signal: then what it had written so far is nobody's intention.
+func wasKilled(process uint32) bool {
+	data, err := os.ReadFile(procPath(process, "stat"))
+	if err != nil {
+		return false
+	}
+	// PID (COMM) STATE PPID PGRP SESSION TTY TPGID FLAGS: comm may hold blanks and brackets itself.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&signalled != 0
+}
+
+// dying says whether a signal that ends the process waits for the thread to leave the kernel. Others do not count: a Go
+// program interrupts its own system calls all the time to preempt goroutines.
+func dying(thread uint32) bool {
+	pending := statusField(thread, "SigPnd:", 16) | statusField(thread, "ShdPnd:", 16)
+	deadly := []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL, syscall.SIGTERM}
+	for _, s := range deadly {
+		if pending&(1<<(uint(s)-1)) != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// writable counts the descriptors through which a process can still write to an inode. Unknown counts as none.
+func writable(process uint32, ino uint64) int {
+	dir := procPath(process, "fdinfo")
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	count := 0
+	for _, fd := range fds[:min(len(fds), otherDescriptors)] {
+		data, err := os.ReadFile(dir + "/" + fd.Name())
+		if err != nil {
+			continue
+		}
+		var flags, inode uint64
+		for line := range bytes.Lines(data) {
+			key, value, _ := strings.Cut(string(bytes.TrimSpace(line)), ":")
+			switch key {
+			case "flags":
+				flags, _ = strconv.ParseUint(strings.TrimSpace(value), 8, 64)
+			case "ino":
+				inode, _ = strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+			}
+		}
+		if inode == ino && flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+			count++
+		}
+	}
+	return count
+}

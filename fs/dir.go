@@ -1,0 +1,124 @@
+package fs
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// listed is one line of a directory listing.
+type listed struct {
+	name string
+	node uint64
+	mode uint32 // the type bits
+}
+
+// OpenDir takes a snapshot of the directory, so that offsets into it keep their meaning while names come and go.
+func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if !f.isDir(in.NodeId) {
+		return fuse.Status(syscall.ESTALE)
+	}
+	out.Fh = f.open(&handle{node: in.NodeId, listing: f.list(in.NodeId, in.Uid)})
+	return fuse.OK
+}
+
+// ReleaseDir forgets the snapshot.
+func (f *FS) ReleaseDir(in *fuse.ReleaseIn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.handles, in.Fh)
+}
+
+// ReadDir lists names and types.
+func (f *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	for _, l := range f.listing(in) {
+		if !out.AddDirEntry(fuse.DirEntry{Name: l.name, Ino: l.node, Mode: l.mode}) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// ReadDirPlus lists names with their attributes, as Lookup would answer for each. The kernel holds the directory's lock until it has
+// taken them in, so the invalidation of an entry cannot slip in between.
+func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	for _, l := range f.listing(in) {
+		entry := out.AddDirLookupEntry(fuse.DirEntry{Name: l.name, Ino: l.node, Mode: l.mode})
+		if entry == nil {
+			break
+		}
+		if l.name == "." || l.name == ".." {
+			continue // the kernel knows them; a node id would count as a lookup
+		}
+		entry.Generation = 1
+		if !f.lookup(&in.InHeader, in.NodeId, l.name, entry) {
+			*entry = fuse.EntryOut{} // gone since the snapshot: listed, not cached
+		}
+	}
+	return fuse.OK
+}
+
+// listing is what is left of a directory's snapshot from the offset on. A server that has died took its snapshots with it: the
+// listing is made anew, and goes on at the same place.
+func (f *FS) listing(in *fuse.ReadIn) []listed {
+	var all []listed
+	if h := f.handle(in.Fh); h != nil {
+		all = h.listing
+	} else {
+		all = f.list(in.NodeId, in.Uid)
+	}
+	return all[min(in.Offset, uint64(len(all))):]
+}
+
+func (f *FS) isDir(node uint64) bool {
+	if _, ok := fixedDirs[node]; ok {
+		return true
+	}
+	_, ok := depByID(f.store.Graph(), node)
+	return ok
+}
+
+// list is everything in a directory that uid may see, in the order of the names. The root hides what begins with a dot, so that
+// grep -r and backups stay out of it.
+func (f *FS) list(node uint64, uid uint32) []listed {
+	all := []listed{{".", node, syscall.S_IFDIR}, {"..", rootNode, syscall.S_IFDIR}}
+	if kind := kindOfDir(node); kind != 0 {
+		for _, e := range f.store.List(kind) {
+			all = append(all, listed{e.Name, uint64(e.Stamp), syscall.S_IFREG})
+		}
+		return append(all, f.listScratch(node, uid)...)
+	}
+	switch node {
+	case rootNode:
+		for _, kind := range []registry.Kind{registry.Config, registry.Decider, registry.Serverset} {
+			all = append(all, listed{kind.String(), dirOfKind(kind), syscall.S_IFDIR})
+		}
+		for _, dir := range f.store.Graph().Dirs {
+			all = append(all, listed{string(dir.Name), dir.ID, syscall.S_IFDIR})
+		}
+	case statusNode:
+		for name := range f.o.Status {
+			all = append(all, listed{name, statusID(name), syscall.S_IFREG})
+		}
+	case errorNode:
+		for id, dir := range fixedDirs {
+			if dir.parent == errorNode {
+				all = append(all, listed{dir.name, id, syscall.S_IFDIR})
+			}
+		}
+	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode:
+		all = append(all, f.listRefusals(fixedDirs[node].name)...)
+	default:
+		if dir, ok := depByID(f.store.Graph(), node); ok {
+			for _, l := range dir.Links {
+				all = append(all, listed{string(l.Edge), l.ID, syscall.S_IFLNK})
+			}
+		}
+	}
+	slices.SortFunc(all[2:], func(a, b listed) int { return strings.Compare(a.name, b.name) })
+	return all
+}

@@ -1,0 +1,191 @@
+package fs
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// draft is one writer's private copy of a config, or a scratch file. Nobody else sees it until it is published.
+type draft struct {
+	node    uint64
+	file    disk.File
+	caller  caller
+	scratch bool       // a local file that is no config: published only by a rename over one
+	create  bool       // the config does not exist yet, and writing this creates it
+	origin  disk.Entry // the version it was made from; zero for a new file
+	created time.Time
+
+	publishing sync.Mutex // held by the one publication under way; taken before mu
+
+	mu       sync.Mutex
+	base     disk.Entry // what a compare-and-set compares with: origin, then what was published last
+	load     func() ([]byte, error)
+	buf      []byte
+	written  bool  // a byte was written
+	dirty    bool  // there is something to publish
+	edits    int   // counts changes, to see one that happens during a publication
+	cut      bool  // cut to zero before its first byte: last writer wins
+	appends  bool  // opened with O_APPEND: re-based when it loses a race
+	start0   int64 // where the appended bytes start
+	killed   bool  // its writer was killed by a signal: never published
+	failed   error // why it was refused; its bytes are gone
+	modified time.Time
+	handles  int // FS.mu guards this one
+
+	message string            // why, by xattr
+	force   bool              // insists on emptying or shrinking, by xattr
+	expect  *registry.Version // the version it means to replace, by xattr
+}
+
+// newDraft registers a draft. f.mu is held.
+func (f *FS) newDraft(file disk.File, c caller) *draft {
+	d := &draft{node: f.unique(), file: file, caller: c, created: now(), modified: now()}
+	f.drafts[d.node] = d
+	return d
+}
+
+// draft returns the draft of a node id, or nil.
+func (f *FS) draft(node uint64) *draft {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.drafts[node]
+}
+
+// startFrom makes the draft a copy of a version. The bytes are read when they are needed: most writers cut the file to zero first.
+func (d *draft) startFrom(e disk.Entry, load func() ([]byte, error)) {
+	d.origin, d.base, d.load = e, e, load
+	d.start0 = e.Size
+	d.modified = time.Unix(0, int64(e.Stamp))
+}
+
+// stat is the draft's size and the time of its last change.
+func (d *draft) stat() (size int64, modified time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.load != nil {
+		return d.base.Size, d.modified
+	}
+	return int64(len(d.buf)), d.modified
+}
+
+// ensure reads the bytes that the draft began with. d.mu is held.
+func (d *draft) ensure() error {
+	if d.load == nil {
+		return nil
+	}
+	data, err := d.load()
+	if err != nil {
+		return err
+	}
+	d.buf, d.load = data, nil
+	return nil
+}
+
+func (d *draft) readAt(p []byte, off int64) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.ensure(); err != nil {
+		return 0, err
+	}
+	if off >= int64(len(d.buf)) {
+		return 0, nil
+	}
+	return copy(p, d.buf[off:]), nil
+}
+
+// writeAt changes the draft's bytes; limit is the size that a body may have.
+func (d *draft) writeAt(p []byte, off, limit int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed != nil {
+		return fmt.Errorf("earlier bytes of this file were refused: %w", registry.ErrUnknown)
+	}
+	end := off + int64(len(p))
+	if end > limit {
+		return fmt.Errorf("%d bytes, at most %d: %w", end, limit, registry.ErrTooLarge)
+	}
+	if err := d.ensure(); err != nil {
+		return err
+	}
+	d.resize(max(end, int64(len(d.buf))))
+	copy(d.buf[off:], p)
+	if off < d.start0 {
+		d.start0 = 0 // not only appended to
+		d.appends = false
+	}
+	d.written = true
+	d.changed()
+	return nil
+}
+
+// truncate sets the draft's length. Truncation as a part of open alone never publishes; one by descriptor does.
+func (d *draft) truncate(size int64, byOpen bool, limit int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if size > limit {
+		return fmt.Errorf("%d bytes, at most %d: %w", size, limit, registry.ErrTooLarge)
+	}
+	if size == 0 {
+		d.buf, d.load = nil, nil
+	} else if err := d.ensure(); err != nil {
+		return err
+	}
+	d.resize(size)
+	if size == 0 && !d.written {
+		d.cut = true
+	}
+	d.start0, d.appends = 0, false
+	if byOpen {
+		d.modified = now()
+		return nil
+	}
+	d.changed()
+	return nil
+}
+
+// resize sets the buffer's length, with zeros where it grows. d.mu is held.
+func (d *draft) resize(size int64) {
+	if size <= int64(cap(d.buf)) {
+		old := len(d.buf)
+		d.buf = d.buf[:size]
+		if int(size) > old {
+			clear(d.buf[old:])
+		}
+		return
+	}
+	grown := make([]byte, size, max(size, int64(2*cap(d.buf)), blockSize))
+	copy(grown, d.buf)
+	d.buf = grown
+}
+
+// changed notes that there is something to publish. d.mu is held.
+func (d *draft) changed() {
+	d.dirty = true
+	d.edits++
+	d.modified = now()
+}
+
+// release drops one descriptor of the draft; last says that it was the last one.
+func (f *FS) release(d *draft) (last bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d.handles--
+	if d.handles > 0 {
+		return false
+	}
+	if !d.scratch {
+		delete(f.drafts, d.node)
+	}
+	return true
+}
+
+// dropUnopened forgets a draft that was looked up and never opened. f.mu is held.
+func (f *FS) dropUnopened(d *draft) {
+	if d != nil && d.handles == 0 && !d.scratch {
+		delete(f.drafts, d.node)
+	}
+}

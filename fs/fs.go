@@ -1,0 +1,171 @@
+package fs
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// DefaultMaxBody is the size up to which a config may be published, in bytes.
+const DefaultMaxBody = 16 << 20
+
+// publishTimeout bounds a publication. FLUSH is sent uninterruptibly, so a caller could not even be killed without it.
+const publishTimeout = 10 * time.Second
+
+// Publication is what a writer asks to make the new version of a config.
+type Publication struct {
+	Name          registry.Name
+	Body          []byte
+	Base          registry.Version // the version that Body was made from
+	CompareAndSet bool             // refuse with ErrConflict unless Base is still current
+	Create        bool             // the name does not exist and this write may create it
+	Author        string           // user@host
+	Message       string           // why, if the writer said so
+	Force         bool             // the writer insists on emptying or shrinking
+	Origin        uint64           // handed back in disk.Entry.Origin
+}
+
+// EditKind is what an Edit does.
+type EditKind uint8
+
+const (
+	Subscribe   EditKind = iota + 1 // add the edge to the dependency
+	Unsubscribe                     // remove the edge from the dependency
+)
+
+// Edit is a change of the dependency graph, asked for by ln -s or rm in a directory x.dep.
+type Edit struct {
+	Kind       EditKind
+	Dependency registry.Dependency
+	Edge       registry.Edge
+}
+
+// Options say what the tree allows. The zero value serves it read-write to root, with nothing to publish to: every
+// write is refused.
+type Options struct {
+	Publish       func(context.Context, Publication) (disk.Entry, error) // nil: writes are refused with EROFS
+	Edit          func(context.Context, Edit) error                      // nil: edits are refused with EROFS
+	Writable      func() error                                           // why a write would fail now; nil: it would not
+	Status        map[string]func() []byte                               // the files of .status by name
+	PublishGroup  int                                                    // gid whose members may publish; 0: only root
+	ReadOnly      bool                                                   // no w bits, and EROFS to root too
+	CreateByWrite bool                                                   // writing a well-formed name that does not exist creates it
+	MaxBody       int64                                                  // bytes; 0: DefaultMaxBody
+	Host          string                                                 // after the @ of authors; "": the host's name
+	Logger        *slog.Logger                                           // nil: slog.Default()
+}
+
+// FS is the file system. Make one with New and run it with Serve.
+type FS struct {
+	fuse.RawFileSystem // what we do not implement answers ENOSYS
+
+	store  *disk.Store
+	o      Options
+	log    *slog.Logger
+	bodies *bodies
+	names  *callers
+
+	mount       string // where the tree is mounted, for the poker
+	poker       *keeper.Poker
+	incarnation uint64
+	started     time.Time
+
+	serial atomic.Uint64 // counts drafts and handles of this incarnation
+
+	mu        sync.Mutex
+	drafts    map[uint64]*draft      // by node id
+	handles   map[uint64]*handle     // by file handle, those that are not plain readers
+	scratch   map[scratchName]*draft // files of config/ that are no configs
+	pins      map[disk.Stamp]int     // descriptors that read a version through another inode
+	redirects redirects
+	deferrals map[uint32]*deferral // by thread
+	refusals  map[uint64]*refusal  // by node id
+	removals  removals
+
+	statusByID map[uint64]string
+
+	background sync.WaitGroup // publications and announcements under way
+}
+
+// handle is an open file that has state of its own: a draft's descriptor, a status file's snapshot, a directory's listing.
+type handle struct {
+	node    uint64
+	draft   *draft
+	content []byte
+	listing []listed
+}
+
+// New makes the file system that shows store.
+func New(store *disk.Store, o Options) *FS {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	if o.Host == "" {
+		o.Host, _ = os.Hostname()
+	}
+	if o.Writable == nil {
+		o.Writable = func() error { return nil }
+	}
+	f := &FS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		store:         store,
+		o:             o,
+		log:           o.Logger,
+		bodies:        newBodies(store),
+		names:         newCallers(),
+		drafts:        map[uint64]*draft{},
+		handles:       map[uint64]*handle{},
+		scratch:       map[scratchName]*draft{},
+		pins:          map[disk.Stamp]int{},
+		redirects:     redirects{},
+		deferrals:     map[uint32]*deferral{},
+		refusals:      map[uint64]*refusal{},
+		removals:      removals{},
+		statusByID:    map[uint64]string{},
+	}
+	for name := range o.Status {
+		f.statusByID[statusID(name)] = name
+	}
+	return f
+}
+
+// String names the file system in go-fuse's messages.
+func (f *FS) String() string { return "kingpin" }
+
+// unique is an id that no other draft or handle has had, in this server or in any before it.
+func (f *FS) unique() uint64 {
+	return draftBit | f.incarnation<<32 | f.serial.Add(1)&(1<<32-1)
+}
+
+// open registers a handle and returns its number.
+func (f *FS) open(h *handle) uint64 {
+	fh := f.unique()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.handles[fh] = h
+	return fh
+}
+
+// handle returns the handle of a number, or nil: a plain reader's, or one of a server that died.
+func (f *FS) handle(fh uint64) *handle {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.handles[fh]
+}
+
+// isPoker says whether a request comes from the process that touches files on our behalf.
+func (f *FS) isPoker(h *fuse.InHeader) bool {
+	return h.Pid != 0 && f.poker != nil && h.Pid == f.poker.Thread()
+}

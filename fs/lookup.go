@@ -1,0 +1,173 @@
+package fs
+
+import (
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// Lookup answers which inode a name stands for: the current version's, or for the thread that is opening it for writing, the
+// draft's.
+func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	parent, thread := in.NodeId, in.Pid
+	out.Generation = 1
+	f.awaitDeferred(thread, parent, name)
+	if d := f.redirected(thread, parent, name); d != nil {
+		f.draftEntry(out, d)
+		return fuse.OK
+	}
+	if st, ok := f.deferredLookup(thread, parent, name, out); ok {
+		return st
+	}
+	if f.lookup(in, parent, name, out) {
+		return fuse.OK
+	}
+	// A negative answer that the kernel may keep, but for the poker and names private to somebody.
+	out.NodeId = 0
+	if kindOfDir(parent) != 0 || parent == rootNode {
+		out.SetEntryTimeout(briefly)
+		return fuse.OK
+	}
+	return fuse.ENOENT
+}
+
+// lookup fills the entry of a name; false if there is none.
+func (f *FS) lookup(in *fuse.InHeader, parent uint64, name string, out *fuse.EntryOut) bool {
+	if kind := kindOfDir(parent); kind != 0 {
+		if e, ok := f.store.Current(disk.File{Kind: kind, Name: name}); ok {
+			f.versionEntry(out, e)
+			return true
+		}
+		return f.lookupScratch(in, parent, name, out)
+	}
+	switch parent {
+	case rootNode:
+		return f.lookupRoot(name, out)
+	case pokeNode:
+		return f.isPoker(in) && f.lookupPoke(name, out)
+	case statusNode:
+		return f.lookupNode(statusID(name), out, f.o.Status[name] != nil)
+	case errorNode:
+		for id, dir := range fixedDirs {
+			if dir.parent == errorNode && dir.name == name {
+				return f.lookupNode(id, out, true)
+			}
+		}
+		return false
+	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode:
+		return f.lookupNode(refusalID(fixedDirs[parent].name+"/"+name), out, true)
+	}
+	graph := f.store.Graph()
+	dir, ok := depByID(graph, parent)
+	if !ok {
+		return false
+	}
+	link, ok := dir.Link(registry.Edge(name))
+	if !ok {
+		return false
+	}
+	f.linkEntry(out, link)
+	return true
+}
+
+func (f *FS) lookupRoot(name string, out *fuse.EntryOut) bool {
+	for id, dir := range fixedDirs {
+		if dir.parent == rootNode && dir.name == name && id != rootNode {
+			return f.lookupNode(id, out, true)
+		}
+	}
+	dir, ok := f.store.Graph().Dir(registry.Dependency(name))
+	if !ok {
+		return false
+	}
+	f.depEntry(out, dir)
+	return true
+}
+
+// lookupPoke leads the poker to the inode of an old version, whose watchers it is to wake.
+func (f *FS) lookupPoke(name string, out *fuse.EntryOut) bool {
+	stamp, err := strconv.ParseUint(name, 10, 64)
+	if err != nil || classify(stamp) != versionClass {
+		return false
+	}
+	e, ok := f.store.ByStamp(disk.Stamp(stamp))
+	if !ok {
+		return false
+	}
+	f.versionEntry(out, e)
+	out.EntryValid, out.EntryValidNsec = 0, 0
+	return true
+}
+
+func (f *FS) lookupNode(node uint64, out *fuse.EntryOut, exists bool) bool {
+	if !exists {
+		return false
+	}
+	valid, ok := f.attr(node, &out.Attr)
+	if !ok {
+		return false
+	}
+	out.NodeId = node
+	out.SetAttrTimeout(valid)
+	if _, dir := fixedDirs[node]; dir {
+		out.SetEntryTimeout(forever)
+	}
+	return true
+}
+
+func (f *FS) versionEntry(out *fuse.EntryOut, e disk.Entry) {
+	out.NodeId, out.Generation = uint64(e.Stamp), 1
+	f.versionAttr(&out.Attr, e)
+	out.SetAttrTimeout(forever)
+	out.SetEntryTimeout(forever)
+}
+
+func (f *FS) draftEntry(out *fuse.EntryOut, d *draft) {
+	out.NodeId, out.Generation = d.node, 1
+	f.draftAttr(&out.Attr, d)
+	out.SetAttrTimeout(0)
+	out.SetEntryTimeout(0)
+}
+
+func (f *FS) depEntry(out *fuse.EntryOut, dir disk.Dir) {
+	out.NodeId, out.Generation = dir.ID, 1
+	f.dirAttr(&out.Attr, dir.ID, f.dirMode(), dir.Changed)
+	out.SetAttrTimeout(briefly)
+	out.SetEntryTimeout(briefly)
+}
+
+func (f *FS) linkEntry(out *fuse.EntryOut, l disk.Link) {
+	out.NodeId, out.Generation = l.ID, 1
+	f.linkAttr(&out.Attr, l)
+	out.SetAttrTimeout(briefly)
+	out.SetEntryTimeout(briefly)
+}
+
+// linkTarget is where a member of a dependency points: the config, the serverset or the nested dependency.
+func linkTarget(e registry.Edge) string {
+	if d, ok := e.Dependency(); ok {
+		return "../" + string(d)
+	}
+	name, _ := e.Name()
+	return "../" + name.Kind().String() + "/" + string(name)
+}
+
+// Readlink answers where a member of a dependency points.
+func (f *FS) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+	l, ok := linkByID(f.store.Graph(), in.NodeId)
+	if !ok {
+		return nil, fuse.Status(syscall.ESTALE)
+	}
+	return []byte(linkTarget(l.Edge)), fuse.OK
+}
+
+// Forget has nothing to do: who holds an inode is asked of the kernel when it matters, not counted.
+func (f *FS) Forget(uint64, uint64) {}
+
+// now is the time that drafts and refusals carry.
+func now() time.Time { return time.Now() }

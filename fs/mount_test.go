@@ -1,0 +1,365 @@
+package fs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// The tests run the file system as it runs in life: keeper, server and poker are processes of their own, started from this test
+// binary, and the tests are programs that use the mount. KINGPIN_FS_ROLE says which of them a process is.
+
+const roleVariable = "KINGPIN_FS_ROLE"
+
+func TestMain(m *testing.M) {
+	var err error
+	switch os.Getenv(roleVariable) {
+	case "":
+		os.Exit(m.Run())
+	case "keeper":
+		err = runKeeper(os.Args[1], os.Args[2])
+	case "server":
+		err = runServer(os.Args[1])
+	case "poker":
+		err = keeper.Poke()
+	case "reader":
+		err = runReader(os.Args[1], os.Args[2:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, os.Getenv(roleVariable), err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func runKeeper(mount, state string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	role := func(name string, args ...string) []string {
+		return append([]string{"/usr/bin/env", roleVariable + "=" + name, self}, args...)
+	}
+	return keeper.Run(ctx, keeper.Config{Mount: mount, Server: role("server", state), Poker: role("poker")})
+}
+
+// publisher stands for the mirror: the disk itself is its registry. It can be told to take its time.
+type publisher struct {
+	store *disk.Store
+	mu    sync.Mutex
+	hold  time.Duration
+	down  bool
+	edges map[registry.Dependency][]registry.Edge
+}
+
+func runServer(state string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	store, err := disk.Open(filepath.Join(state, "disk"), disk.Options{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	p := &publisher{store: store, edges: map[registry.Dependency][]registry.Edge{}}
+	for _, d := range store.Graph().Dirs {
+		for _, l := range d.Links {
+			p.edges[d.Name] = append(p.edges[d.Name], l.Edge)
+		}
+	}
+	control := filepath.Join(state, "control.sock")
+	os.Remove(control)
+	listener, err := net.Listen("unix", control)
+	if err != nil {
+		return err
+	}
+	web := &http.Server{Handler: p}
+	go web.Serve(listener)
+	defer web.Close()
+	attachment, err := keeper.Attach()
+	if err != nil {
+		return err
+	}
+	fsys := New(store, Options{
+		Publish: p.publish, Edit: p.edit, Writable: p.writable, Host: "here", MaxBody: 1 << 20,
+		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }},
+		CreateByWrite: os.Getenv("CREATE_BY_WRITE") != "",
+		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	return fsys.Serve(ctx, attachment)
+}
+
+func (p *publisher) writable() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return fmt.Errorf("registry gone: %w", registry.ErrUnreachable)
+	}
+	return nil
+}
+
+func (p *publisher) wait() {
+	p.mu.Lock()
+	hold := p.hold
+	p.mu.Unlock()
+	if hold > 0 {
+		<-time.After(hold)
+	}
+}
+
+func (p *publisher) publish(_ context.Context, pub Publication) (disk.Entry, error) {
+	p.wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	file := disk.File{Kind: pub.Name.Kind(), Name: string(pub.Name)}
+	current, exists := p.store.Current(file)
+	switch {
+	case !exists && !pub.Create:
+		return disk.Entry{}, registry.ErrNotExist
+	case exists && pub.CompareAndSet && current.Version != pub.Base:
+		return disk.Entry{}, fmt.Errorf("version %s is current: %w", current.Version, registry.ErrConflict)
+	case bytes.Contains(pub.Body, []byte("forbidden")):
+		return disk.Entry{}, fmt.Errorf("a forbidden word: %w", registry.ErrInvalid)
+	case exists && registry.Sum(pub.Body) == current.SHA256:
+		return current, nil
+	}
+	return p.commit(file, pub.Body, pub.Author, pub.Message, pub.Origin)
+}
+
+func (p *publisher) commit(file disk.File, body []byte, author, message string, origin uint64) (disk.Entry, error) {
+	current, _ := p.store.Current(file)
+	entries, err := p.store.Commit(disk.Commit{
+		File: file, Version: registry.NextVersion(time.Now(), current.Version), Order: current.Order + 1, Body: body,
+		Author: author, Message: message, Published: time.Now(), Origin: origin,
+	})
+	if err != nil {
+		return disk.Entry{}, err
+	}
+	return entries[0], nil
+}
+
+func (p *publisher) edit(_ context.Context, e Edit) error {
+	p.wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var edges []registry.Edge
+	for _, edge := range p.edges[e.Dependency] {
+		if edge != e.Edge {
+			edges = append(edges, edge)
+		}
+	}
+	if e.Kind == Subscribe {
+		edges = append(edges, e.Edge)
+	}
+	p.edges[e.Dependency] = edges
+	return p.store.SetGraph(p.edges)
+}
+
+// ServeHTTP is how a test acts as the rest of the fleet.
+func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	body, err := io.ReadAll(r.Body)
+	q := r.URL.Query()
+	switch r.URL.Path {
+	case "/publish":
+		kind := map[string]registry.Kind{"config": registry.Config, "serverset": registry.Serverset, "decider": registry.Decider}[q.Get("kind")]
+		_, err = p.commit(disk.File{Kind: kind, Name: q.Get("name")}, body, "elsewhere@there", "remote", 0)
+	case "/graph":
+		dep := registry.Dependency(q.Get("dep"))
+		p.edges[dep] = nil
+		for _, edge := range strings.Fields(string(body)) {
+			p.edges[dep] = append(p.edges[dep], registry.Edge(edge))
+		}
+		err = p.store.SetGraph(p.edges)
+	case "/hold":
+		p.hold, err = time.ParseDuration(string(body))
+	case "/down":
+		p.down = string(body) == "yes"
+	default:
+		err = errors.New("no such order")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// machine is one mounted file system under test.
+type machine struct {
+	t     *testing.T
+	mount string
+	state string
+	log   *syncBuffer
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+const aConfig = "config.manageddata.test.one"
+
+// start mounts a file system with one config on a directory of its own, and takes it away when the test ends.
+func start(t *testing.T, env ...string) *machine {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		skip(t, "a mount needs root")
+	}
+	dir := t.TempDir()
+	m := &machine{t: t, mount: filepath.Join(dir, "mnt"), state: filepath.Join(dir, "state"), log: &syncBuffer{}}
+	for _, d := range []string{m.mount, m.state} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, m.mount, m.state)
+	cmd.Env = append(append(os.Environ(), roleVariable+"=keeper"), env...)
+	cmd.Stderr = m.log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("keeper: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			cmd.Process.Kill()
+			syscall.Unmount(m.mount, syscall.MNT_DETACH)
+			t.Error("the mount did not end")
+		}
+		if t.Failed() {
+			t.Logf("log:\n%s", m.log)
+		}
+	})
+	eventually(t, "mounted", func() bool {
+		data, err := os.ReadFile(filepath.Join(m.mount, ".status/ready"))
+		return err == nil && string(data) == "yes\n"
+	})
+	m.remote("config", aConfig, "first\n")
+	m.wantSoon("config/"+aConfig, "first\n")
+	return m
+}
+
+// order has the server do something that does not come through the mount.
+func (m *machine) order(path, body string) {
+	m.t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", filepath.Join(m.state, "control.sock"))
+	}, DisableKeepAlives: true}}
+	resp, err := client.Post("http://server"+path, "", strings.NewReader(body))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		m.t.Fatalf("%s: %s", path, text)
+	}
+}
+
+// remote publishes from elsewhere in the fleet.
+func (m *machine) remote(kind, name, body string) {
+	m.t.Helper()
+	m.order("/publish?kind="+kind+"&name="+name, body)
+}
+
+func (m *machine) path(name string) string { return filepath.Join(m.mount, name) }
+
+func (m *machine) config() string { return m.path("config/" + aConfig) }
+
+func (m *machine) read(name string) string {
+	data, err := os.ReadFile(m.path(name))
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return string(data)
+}
+
+func (m *machine) want(name, content string) {
+	m.t.Helper()
+	if got := m.read(name); got != content {
+		m.t.Errorf("%s holds %q, want %q", name, got, content)
+	}
+}
+
+func (m *machine) wantSoon(name, content string) {
+	m.t.Helper()
+	eventually(m.t, fmt.Sprintf("%s holds %q", name, content), func() bool { return m.read(name) == content })
+}
+
+// version of a file as its attribute says.
+func (m *machine) version(name string) string {
+	m.t.Helper()
+	buf := make([]byte, 256)
+	n, err := syscall.Getxattr(m.path(name), "user.kingpin.version", buf)
+	if err != nil {
+		m.t.Fatalf("version of %s: %v", name, err)
+	}
+	return string(buf[:n])
+}
+
+// shell runs a script with $f as the config and $d as its directory.
+func (m *machine) shell(script string) (string, error) {
+	cmd := exec.Command("bash", "-c", script)
+	cmd.Env = append(os.Environ(), "f="+m.config(), "d="+filepath.Dir(m.config()), "m="+m.mount)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("KINGPIN_REQUIRE") == "all" {
+		t.Fatalf("skipped: %s", why)
+	}
+	t.Skip(why)
+}

@@ -1,0 +1,189 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// The gestures that publish, as disk.Entry.Origin; 0 is a version from elsewhere. They differ in which events the writer's own system
+// calls raise on the directory.
+const (
+	closed  uint64 = iota + 1 // the writer's close follows, and is the event
+	synced                    // by fsync, or late
+	renamed                   // a rename over the name
+)
+
+const (
+	// swapTimeout bounds the wait for the kernel to drop the old directory entry.
+	swapTimeout = 2 * time.Second
+	// maxRebases is how often an append that lost a race is tried again on the new current version.
+	maxRebases = 16
+	// cancelPoll is how often an interrupted caller is asked whether it is dying.
+	cancelPoll = 20 * time.Millisecond
+)
+
+// errInterrupted is what a dying caller is told. The publication goes on; its outcome is in the log.
+var errInterrupted = errors.New("interrupted")
+
+// publishAndWait publishes a draft for a caller that waits in FLUSH or FSYNC, and returns when readers on this machine see it.
+func (f *FS) publishAndWait(cancel <-chan struct{}, thread uint32, d *draft, gesture uint64) fuse.Status {
+	ctx, stop := context.WithTimeout(context.Background(), publishTimeout)
+	type outcome struct {
+		e   disk.Entry
+		err error
+	}
+	done := make(chan outcome, 1)
+	f.background.Go(func() {
+		defer stop()
+		e, err := f.publish(ctx, d, gesture)
+		if err == nil {
+			f.swap(d.file)
+		}
+		done <- outcome{e, err}
+	})
+	for {
+		select {
+		case r := <-done:
+			if r.err != nil {
+				return f.refuse(d.file.String(), d.caller, r.err)
+			}
+			return fuse.OK
+		case <-cancel:
+		}
+		// Go programs interrupt their own system calls to preempt goroutines: only a deadly signal counts.
+		if dying(thread) {
+			f.log.Warn("writer gone while its version was published", "name", d.file.String(), "writer", d.caller)
+			return fuse.EINTR
+		}
+		select {
+		case r := <-done:
+			done <- r
+			cancel = nil
+		case <-time.After(cancelPoll):
+		}
+	}
+}
+
+// publish makes a version of the draft's bytes, if there is anything to publish. Afterwards the draft goes on from that version;
+// after a failure its bytes are gone.
+func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry, error) {
+	d.publishing.Lock()
+	defer d.publishing.Unlock()
+	d.mu.Lock()
+	if !d.dirty {
+		defer d.mu.Unlock()
+		return d.base, d.failed
+	}
+	if err := d.ensure(); err != nil {
+		d.mu.Unlock()
+		return disk.Entry{}, err
+	}
+	edits, p := d.edits, f.publication(d, gesture)
+	appended := d.appends && d.base.Stamp != 0
+	tail := p.Body[min(d.start0, int64(len(p.Body))):]
+	d.mu.Unlock()
+
+	e, err := f.send(ctx, d, p)
+	for try := 0; appended && errors.Is(err, registry.ErrConflict) && try < maxRebases; try++ {
+		if p, err = f.rebase(d, p, tail); err == nil {
+			e, err = f.send(ctx, d, p)
+		}
+	}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.failed, d.dirty, d.buf = err, false, nil
+		return disk.Entry{}, err
+	}
+	d.base = e
+	if d.edits == edits {
+		d.dirty = false
+		d.buf = p.Body
+		d.start0 = int64(len(d.buf))
+	}
+	f.forgive(d.file.String())
+	return e, nil
+}
+
+// publication is what a draft asks to be published, with a copy of its bytes. d.mu is held.
+func (f *FS) publication(d *draft, gesture uint64) Publication {
+	p := Publication{
+		Name:          registry.Name(d.file.Name),
+		Body:          append([]byte{}, d.buf...),
+		Base:          d.base.Version,
+		CompareAndSet: !d.cut,
+		Create:        d.create,
+		Author:        f.author(d.caller),
+		Message:       d.message,
+		Force:         d.force,
+		Origin:        gesture,
+	}
+	if d.expect != nil {
+		p.Base, p.CompareAndSet = *d.expect, true
+		d.expect = nil
+	}
+	return p
+}
+
+func (f *FS) send(ctx context.Context, d *draft, p Publication) (disk.Entry, error) {
+	started := time.Now()
+	e, err := f.o.Publish(ctx, p)
+	if err != nil {
+		return e, err
+	}
+	f.log.Info("published", "name", d.file.String(), "version", e.Version, "author", p.Author, "size", len(p.Body),
+		"took", time.Since(started))
+	return e, nil
+}
+
+// rebase puts what was appended behind the version that won the race.
+func (f *FS) rebase(d *draft, p Publication, tail []byte) (Publication, error) {
+	current, ok := f.store.Current(d.file)
+	if !ok {
+		return p, fmt.Errorf("append to %s: %w", d.file, registry.ErrNotExist)
+	}
+	body, err := f.bodies.content(current.Stamp)
+	if err != nil {
+		return p, fmt.Errorf("append to %s: %w", d.file, err)
+	}
+	p.Body, p.Base = append(body, tail...), current.Version
+	if int64(len(p.Body)) > f.o.MaxBody {
+		return p, fmt.Errorf("%d bytes, at most %d: %w", len(p.Body), f.o.MaxBody, registry.ErrTooLarge)
+	}
+	return p, nil
+}
+
+// swap makes the kernel drop the directory entry of the version before, so that whoever reads after a publication returned sees what
+// was published. The caller holds no directory lock in the kernel.
+func (f *FS) swap(file disk.File) {
+	if f.poker == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
+	defer cancel()
+	op := keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name}
+	if _, err := f.poker.Do(ctx, []keeper.Op{op}); err != nil {
+		f.log.Warn("directory entry not invalidated", "name", file.String(), "err", err)
+	}
+}
+
+// refuse records why something was refused, in words, and returns its errno.
+func (f *FS) refuse(path string, c caller, err error) fuse.Status {
+	st := status(err)
+	if errors.Is(err, errInterrupted) {
+		st = fuse.EINTR
+	}
+	f.log.Info("refused", "name", path, "writer", c, "errno", syscall.Errno(st).Error(), "err", err)
+	f.remember(path, c, err)
+	return st
+}

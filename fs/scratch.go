@@ -1,0 +1,133 @@
+package fs
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// scratchName is the name of a scratch file in config/. Each belongs to the user who made it, and only that user sees it.
+type scratchName string
+
+const (
+	// scratchLife is how long a scratch file that nobody has open is kept.
+	scratchLife = time.Hour
+	// maxScratch bounds how many there are, since they live in memory.
+	maxScratch = 1024
+	// temporaryDigits is how many digits behind a name make it a temporary one, as os.CreateTemp writes them.
+	temporaryDigits = 5
+)
+
+// identity says whether a name that does not exist yet is a config to be made by this write. What is neither that nor a scratch
+// name is an error: a typo must not become a config of the whole fleet.
+func (f *FS) identity(name string) (bool, error) {
+	n, err := registry.ParseName(name)
+	if err != nil || !n.ManagedData() || f.extendsExisting(name) {
+		return false, nil
+	}
+	if f.o.CreateByWrite {
+		return true, nil
+	}
+	var near string
+	if nearest := f.nearest(name); nearest != "" {
+		near = "; nearest: " + nearest
+	}
+	return false, fmt.Errorf("no such config%s; to make it: kingpin create %s: %w", near, name, syscall.EPERM)
+}
+
+// extendsExisting says whether a name is an existing one and something behind it, as editors and libraries name their temporary
+// files: NAME.tmp, NAME~, NAME-12345.
+func (f *FS) extendsExisting(name string) bool {
+	for i := len(name) - 1; i > 0; i-- {
+		rest := name[i:]
+		plain := strings.Trim(rest, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == ""
+		digits := len(rest) >= temporaryDigits && strings.Trim(rest, "0123456789") == ""
+		if plain && !digits {
+			continue
+		}
+		if _, ok := f.store.Current(disk.File{Kind: registry.Config, Name: name[:i]}); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// nearest is the config here whose name is most like the given one.
+func (f *FS) nearest(name string) string {
+	var names []string
+	for _, e := range f.store.List(registry.Config) {
+		names = append(names, e.Name)
+	}
+	nearest, _ := registry.Nearest(name, names)
+	return nearest
+}
+
+// keepScratch registers a scratch file, and drops those whose time has come. f.mu is held.
+func (f *FS) keepScratch(d *draft) {
+	var oldest *draft
+	for name, old := range f.scratch {
+		switch {
+		case old.handles > 0:
+		case d.created.Sub(old.created) > scratchLife:
+			f.dropScratch(name)
+		case oldest == nil || old.created.Before(oldest.created):
+			oldest = old
+		}
+	}
+	if len(f.scratch) >= maxScratch && oldest != nil {
+		f.dropScratch(scratchName(oldest.file.Name))
+	}
+	f.scratch[scratchName(d.file.Name)] = d
+}
+
+// dropScratch forgets a scratch file. f.mu is held.
+func (f *FS) dropScratch(name scratchName) {
+	if d := f.scratch[name]; d != nil {
+		delete(f.scratch, name)
+		delete(f.drafts, d.node)
+	}
+}
+
+// scratchOf is the scratch file of a name in a directory that uid may see, or nil.
+func (f *FS) scratchOf(parent uint64, name string, uid uint32) *draft {
+	if parent != configNode {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.scratch[scratchName(name)]
+	if d == nil || d.caller.uid != uid && uid != 0 {
+		return nil
+	}
+	return d
+}
+
+func (f *FS) lookupScratch(in *fuse.InHeader, parent uint64, name string, out *fuse.EntryOut) bool {
+	d := f.scratchOf(parent, name, in.Uid)
+	if d == nil {
+		return false
+	}
+	f.draftEntry(out, d)
+	return true
+}
+
+func (f *FS) listScratch(parent uint64, uid uint32) []listed {
+	if parent != configNode {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []listed
+	for name, d := range f.scratch {
+		if d.caller.uid == uid {
+			all = append(all, listed{string(name), d.node, syscall.S_IFREG})
+		}
+	}
+	return all
+}

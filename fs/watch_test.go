@@ -1,0 +1,124 @@
+package fs
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// watch runs inotifywait on a path and returns its lines.
+func (m *machine) watch(path string) *watcher {
+	m.t.Helper()
+	if _, err := exec.LookPath("inotifywait"); err != nil {
+		skip(m.t, "inotifywait is not installed")
+	}
+	cmd := exec.Command("inotifywait", "-m", "-e", "close_write", "--format", "%f", path)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	w := &watcher{t: m.t, lines: make(chan string, 10000)}
+	go func() {
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			w.lines <- s.Text()
+		}
+	}()
+	for s := bufio.NewScanner(stderr); s.Scan(); {
+		if strings.Contains(s.Text(), "established") {
+			return w
+		}
+	}
+	m.t.Fatal("inotifywait ended")
+	return nil
+}
+
+type watcher struct {
+	t     *testing.T
+	lines chan string
+}
+
+// next waits for an event.
+func (w *watcher) next() {
+	w.t.Helper()
+	select {
+	case <-w.lines:
+	case <-time.After(10 * time.Second):
+		w.t.Fatal("no event")
+	}
+}
+
+// quiet makes sure that no event is left over.
+func (w *watcher) quiet(what string) {
+	w.t.Helper()
+	select {
+	case <-w.lines:
+		w.t.Fatalf("one event too many after %s", what)
+	case <-time.After(20 * time.Millisecond):
+	}
+}
+
+// TestEveryVersionIsHeardOnce: 60 quiet updates, by turns from elsewhere, by a redirection here and by a rename here, on a watch of
+// the file and one of its directory, both set once and for all.
+func TestEveryVersionIsHeardOnce(t *testing.T) {
+	m := start(t)
+	file, dir := m.watch(m.config()), m.watch(filepath.Dir(m.config()))
+	for i := range 60 {
+		body := fmt.Sprintf("version %d\n", i)
+		var how string
+		switch i % 2 {
+		case 0:
+			how = "a publication from elsewhere"
+			m.remote("config", aConfig, body)
+		case 1:
+			how = "echo > file"
+			if err := os.WriteFile(m.config(), []byte(body), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file.next()
+		dir.next()
+		m.want("config/"+aConfig, body)
+		file.quiet(how + " on the file")
+		dir.quiet(how + " on the directory")
+	}
+}
+
+// TestWatchOutlivesTheServer: a watch set before the server died hears of what comes after.
+func TestWatchOutlivesTheServer(t *testing.T) {
+	m := start(t)
+	file := m.watch(m.config())
+	for i := range 5 {
+		m.killServer()
+		m.wantSoon(".status/ready", "yes\n")
+		eventually(t, "control socket", func() bool {
+			_, err := os.Stat(filepath.Join(m.state, "control.sock"))
+			return err == nil
+		})
+		m.remote("config", aConfig, fmt.Sprintf("version %d\n", i))
+		file.next()
+	}
+}
+
+func (m *machine) killServer() {
+	m.t.Helper()
+	out, err := m.shell(`kill -9 $(pgrep -P $(pgrep -f "` + m.mount + ` ` + m.state + `" | head -1) -f ` + m.state + `)`)
+	if err != nil {
+		m.t.Fatal(err, out)
+	}
+}
