@@ -1,9 +1,11 @@
 // The client of the benchmarks: a plain program that reads, so that the runtime of no language is in the figures.
 //
-//     client read|stat PATH COUNT
+//     client read|stat PATH COUNT [CPU]
 //
-// It prints the nanoseconds one operation took: read is open, read to the end of 1 MiB at most, close.
+// It prints the nanoseconds one operation took: read is open, one read of 1 MiB at most, close. With CPU it runs there alone.
+#define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +30,20 @@ static int once(int reads, const char *path)
 int main(int argc, char **argv)
 {
 	struct timespec from, to;
+	cpu_set_t cpu;
 	long count;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: %s read|stat PATH COUNT\n", argv[0]);
+	if (argc != 4 && argc != 5) {
+		fprintf(stderr, "usage: %s read|stat PATH COUNT [CPU]\n", argv[0]);
 		return 2;
+	}
+	if (argc == 5) {
+		CPU_ZERO(&cpu);
+		CPU_SET(atoi(argv[4]), &cpu);
+		if (sched_setaffinity(0, sizeof cpu, &cpu)) {
+			perror("sched_setaffinity");
+			return 1;
+		}
 	}
 	count = atol(argv[3]);
 	for (long i = -count / 10; i < count; i++) { // a tenth to warm up

@@ -1,0 +1,75 @@
+// Bench measures the built binary beside the bare thing in the same run, and prints one table.
+//
+// Figures are medians of five rounds in which ours and the bare one take turns. A client runs pinned to one core beside its
+// server, since waking another core would be most of what is measured. Nothing is asserted: a machine under load prints
+// worse figures, and the ratio is what to look at.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/kingpinfs/kingpin/integration"
+)
+
+// bench is one run: what it was told, and what it has measured so far.
+type bench struct {
+	kingpin string // the binary
+	dir     string // everything it makes lies below
+	names   int    // configs of the large state
+	rounds  int
+	idle    time.Duration
+	rows    []row
+}
+
+func main() {
+	b := &bench{}
+	flag.StringVar(&b.kingpin, "kingpin", "bin/kingpin", "the `binary` to measure")
+	flag.IntVar(&b.names, "names", 10_000, "`how many` configs a machine follows")
+	flag.IntVar(&b.rounds, "rounds", 5, "`how often` each figure is measured; the median counts")
+	flag.DurationVar(&b.idle, "idle", 30*time.Second, "`how long` to look at an idle monitor")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := b.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(ctx context.Context) (err error) {
+	if b.kingpin, err = filepath.Abs(b.kingpin); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "bench"); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, integration.Unmount(b.dir), os.RemoveAll(b.dir))
+	}()
+	for _, measure := range []func(context.Context) error{b.reads, b.publishes, b.scale} {
+		if err := measure(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("\n%s", table(b.rows))
+	return nil
+}
+
+// site makes the directories of a monitor called name.
+func (b *bench) site(name string, flags ...string) (integration.Options, error) {
+	o := integration.Options{
+		Binary: b.kingpin,
+		Mount:  filepath.Join(b.dir, name, "mount"),
+		State:  filepath.Join(b.dir, name, "state"),
+		Flags:  flags,
+	}
+	return o, os.MkdirAll(o.Mount, 0o755)
+}
