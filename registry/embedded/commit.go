@@ -178,8 +178,7 @@ func (r *Registry) transact(f func(*update) error) error {
 		return err
 	})
 	if err != nil {
-		r.giveUp(err, true)
-		return err
+		return r.beginError(err)
 	}
 	u := &update{view: view{tx: tx, path: r.path}, r: r}
 	err = guard(r.path, func() error { return f(u) })

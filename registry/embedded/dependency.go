@@ -129,9 +129,6 @@ func edgeKey(d registry.Dependency, e registry.Edge) []byte {
 
 // dependency is the order of its last change; ok is false if there is none.
 func (v *view) dependency(d registry.Dependency) (order registry.Order, ok bool, err error) {
-	if d == "" {
-		return 0, false, nil // bbolt has no empty keys
-	}
 	value, err := v.value(dependenciesBucket, []byte(d))
 	if value == nil || err != nil {
 		return 0, false, err

@@ -73,12 +73,6 @@ func (r *Registry) errorf(format string, args ...any) error {
 	return fmt.Errorf("registry file %s %w", r.path, fmt.Errorf(format, args...))
 }
 
-// damaged says what to do about a file that cannot be read, or a part of it.
-func damaged(path string, cause any) error {
-	return fmt.Errorf("registry file %s %w (%v): restore it from a copy, or move it away to start an empty registry; "+
-		"the files that were already published on this machine stay readable", path, ErrDamaged, cause)
-}
-
 // Close waits for the changes that are being committed, then gives the file back. Feeds yield ErrClosed, Join returns it.
 func (r *Registry) Close() error {
 	r.token <- struct{}{}

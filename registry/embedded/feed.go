@@ -31,8 +31,11 @@ func (r *Registry) listen(p registry.Pointer) *bell {
 	return b
 }
 
-// leave forgets a bell nobody listens to.
+// leave forgets a bell that nobody listens to any more.
 func (r *Registry) leave(p registry.Pointer, b *bell) {
+	if b == nil {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b.waiting--
@@ -68,51 +71,37 @@ func (r *Registry) ringAll() {
 // an error the present state follows, changed or not, so that the consumer learns that the trouble is over.
 func feed[T any](ctx context.Context, r *Registry, p registry.Pointer, read func() (T, error), same func(a, b T) bool) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
+		var b *bell
+		defer func() { r.leave(p, b) }() // even if the consumer panics
 		var last T
 		known := false
 		for ctx.Err() == nil {
-			var err error
-			again := r.listening(p, func(b *bell) bool {
-				var present T
-				present, err = read()
-				if !known || err != nil || !same(last, present) {
-					if !yield(present, err) {
-						return false
-					}
-					last, known = present, err == nil
+			r.leave(p, b)
+			b = r.listen(p)
+			present, err := read()
+			if !known || err != nil || !same(last, present) {
+				if !yield(present, err) {
+					return
 				}
-				return r.wait(ctx, b, err)
-			})
-			if !again {
-				return
+				last, known = present, err == nil
 			}
+			r.wait(ctx, b, err)
 		}
 	}
 }
 
-// listening calls f with a bell of p, and leaves the bell even if the consumer of a feed panics.
-func (r *Registry) listening(p registry.Pointer, f func(*bell) bool) bool {
-	b := r.listen(p)
-	defer r.leave(p, b)
-	return f(b)
-}
-
-// wait returns true when the node should be read again, false when the feed is over.
-func (r *Registry) wait(ctx context.Context, b *bell, err error) bool {
+// wait returns when the node should be read again, or ctx is done.
+func (r *Registry) wait(ctx context.Context, b *bell, err error) {
 	var retry <-chan time.Time
 	switch {
 	case errors.Is(err, ErrClosed):
 		<-ctx.Done()
-		return false
 	case err != nil:
 		retry = time.After(recheck)
 	}
 	select {
 	case <-b.rung:
-		return true
 	case <-retry:
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }

@@ -1,19 +1,19 @@
 package embedded
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -29,13 +29,14 @@ var (
 	edgesBucket        = []byte("edges")        // dependency, 0, edge -> nothing
 	bodiesBucket       = []byte("bodies")       // key -> header of a body; its sequence numbers the bodies
 	dataBucket         = []byte("data")         // number of the body, number of the chunk -> bytes
-	indexBucket        = []byte("index")        // key -> version
+
+	buckets = [][]byte{aboutBucket, nodesBucket, dependenciesBucket, edgesBucket, bodiesBucket, dataBucket}
 
 	formatKey = []byte("format")
 )
 
 // Open opens the registry in the file at path and creates it if there is none; its directory must exist. ErrInUse,
-// ErrDamaged, registry.ErrNotExist (no directory), ErrPermission and ErrReadOnly tell what is wrong.
+// ErrDamaged, fs.ErrNotExist, registry.ErrPermission and registry.ErrReadOnly tell what is wrong.
 func Open(path string, o Options) (*Registry, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -103,9 +104,7 @@ func initialise(path string, o Options) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		for _, name := range [][]byte{
-			aboutBucket, nodesBucket, dependenciesBucket, edgesBucket, bodiesBucket, dataBucket, indexBucket,
-		} {
+		for _, name := range buckets {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
@@ -151,11 +150,11 @@ func fileError(path string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, bolt.ErrTimeout):
-		return fmt.Errorf("registry file %s %w: a registry has one owner, stop that one first", path, ErrInUse)
+		return fmt.Errorf("registry file %s %w%s: it has one owner at a time, stop that one first", path, ErrInUse, owner(path))
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("registry file %s: there is no directory %s to keep it in: %w", path, filepath.Dir(path), registry.ErrNotExist)
+		return fmt.Errorf("registry file %s: its directory must exist: %w", path, err)
 	case errors.Is(err, syscall.EROFS):
-		return fmt.Errorf("registry file %s cannot be written, and no registry works without: %w", path, errors.Join(registry.ErrReadOnly, err))
+		return fmt.Errorf("registry file %s: %w: %w", path, registry.ErrReadOnly, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("registry file %s: %w: %w", path, registry.ErrPermission, err)
 	case errors.As(err, new(*fs.PathError)), errors.As(err, new(*os.LinkError)), errors.As(err, new(syscall.Errno)):
@@ -164,53 +163,26 @@ func fileError(path string, err error) error {
 	return damaged(path, err)
 }
 
-// check reads everything but the bodies once: a damaged file is better refused at the start than found out one name at a
-// time. Bodies are checked when they are fetched.
-func (r *Registry) check() error {
-	return r.view(func(v *view) error {
-		size, err := r.file.Seek(0, 2)
-		if err != nil {
-			return fileError(r.path, err)
+// owner names the process that has locked the file, if this machine shows it.
+func owner(path string) string {
+	info, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return ""
+	}
+	// 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF, see proc_locks(5)
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev), stat.Ino)
+	for line := range strings.Lines(string(locks)) {
+		if f := strings.Fields(line); len(f) > 5 && f[1] == "FLOCK" && f[5] == file {
+			return ", pid " + f[4]
 		}
-		if v.tx.Size() > size {
-			return damaged(r.path, fmt.Sprintf("cut short: %d bytes of %d", size, v.tx.Size()))
-		}
-		about := v.tx.Bucket(aboutBucket)
-		if about == nil {
-			return damaged(r.path, "a bbolt file, but not a registry")
-		}
-		found, err := unseal(formatKey, about.Get(formatKey))
-		if err != nil {
-			return damaged(r.path, err)
-		}
-		if string(found) != format {
-			return fmt.Errorf("registry file %s has format %s, and this program knows only %s: use a newer one: %w",
-				r.path, found, format, registry.ErrInvalid)
-		}
-		r.ceiling = registry.Order(v.tx.Bucket(nodesBucket).Sequence())
-		r.next, r.opened = r.ceiling, r.ceiling
-		for _, bucket := range [][]byte{nodesBucket, dependenciesBucket, edgesBucket} {
-			err := v.tx.Bucket(bucket).ForEach(func(key, value []byte) error {
-				_, err := unseal(key, value)
-				return err
-			})
-			if err != nil {
-				return damaged(r.path, err)
-			}
-		}
-		return nil
-	})
+	}
+	return ""
 }
-
-// guard turns what bbolt does on damaged pages, a panic or a fault in its memory map, into an error.
-func guard(path string, f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = damaged(path, p)
-		}
-	}()
-	return f()
-}
-
-func uint64Bytes(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

@@ -57,3 +57,5 @@ func decodeNode(b []byte) (node, error) {
 func (n node) state() registry.State {
 	return registry.State{Exists: true, Version: n.version, Order: n.order}
 }
+
+func uint64Bytes(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

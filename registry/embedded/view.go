@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"errors"
 	"iter"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -30,15 +31,23 @@ func (r *Registry) view(f func(*view) error) error {
 		tx, err = r.db.Begin(false)
 		return err
 	})
-	if err == bolt.ErrDatabaseNotOpen {
-		return r.errorf("%w", ErrClosed)
-	}
 	if err != nil {
-		r.giveUp(err, true)
-		return err
+		return r.beginError(err)
 	}
 	defer tx.Rollback()
 	return guard(r.path, func() error { return f(&view{tx: tx, path: r.path}) })
+}
+
+// beginError of bbolt's Begin: after a panic inside, its locks are lost.
+func (r *Registry) beginError(err error) error {
+	switch {
+	case errors.Is(err, ErrDamaged):
+		r.giveUp(err, true)
+		return err
+	case errors.Is(err, bolt.ErrDatabaseNotOpen):
+		return r.errorf("%w", ErrClosed)
+	}
+	return r.errorf("cannot be read: %w", err)
 }
 
 // value is what is stored under a key; nil if nothing is.
