@@ -106,10 +106,10 @@ func (d *draft) writeAt(p []byte, off, limit int64) error {
 	}
 	end := off + int64(len(p))
 	if end > limit {
-		return fmt.Errorf("%d bytes, at most %d: %w", end, limit, registry.ErrTooLarge)
+		return d.fail(fmt.Errorf("%d bytes, at most %d: %w", end, limit, registry.ErrTooLarge))
 	}
 	if err := d.ensure(); err != nil {
-		return err
+		return d.fail(err)
 	}
 	d.resize(max(end, int64(len(d.buf))))
 	copy(d.buf[off:], p)
@@ -160,6 +160,12 @@ func (d *draft) resize(size int64) {
 	grown := make([]byte, size, max(size, int64(2*cap(d.buf)), blockSize))
 	copy(grown, d.buf)
 	d.buf = grown
+}
+
+// fail drops the draft's bytes, so that no part of what was refused is ever published. d.mu is held.
+func (d *draft) fail(err error) error {
+	d.failed, d.dirty, d.buf, d.load = err, false, nil, nil
+	return err
 }
 
 // changed notes that there is something to publish. d.mu is held.

@@ -61,7 +61,7 @@ f = os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC); os.write(f, b'exit\n'); os._
 wait`, "late\n", false, ""},
 		{"touch", `touch $f`, "", false, ""},
 		{"refused at close", `echo forbidden > /tmp/$$; cp /tmp/$$ $f; s=$?; rm /tmp/$$; exit $s`, "", true, "Invalid argument"},
-		{"refused at rename", `echo forbidden > $d/.tmp; mv $d/.tmp $f; s=$?; rm -f $d/.tmp; exit $s`, "", true, "Invalid argument"},
+		{"refused at rename", `echo forbidden > $d/.tmp; mv $d/.tmp $f; s=$?; rm -f $d/.tmp; exit $s`, "", true, "cannot move"},
 		{"too large", `head -c 2000000 /dev/zero > $f`, "", true, "File too large"},
 		{"rm", `rm -f $f`, "", true, "Operation not permitted"},
 		{"mv away", `mv $f $d/elsewhere`, "", true, "Operation not permitted"},
@@ -107,7 +107,7 @@ wait`, "late\n", false, ""},
 // TestOneGestureOneVersion counts: a version number would tell two versions from one only if none is skipped.
 func TestOneGestureOneVersion(t *testing.T) {
 	m := start(t)
-	published := func() int { return strings.Count(m.log.String(), "msg=published name=config/"+aConfig) }
+	published := func() int { return strings.Count(m.log.String(), "msg=published name="+aConfig) }
 	for _, script := range []string{
 		`echo hello > $f`, `echo more >> $f`, `exec 3> $f; echo a >&3; echo b >&3; exec 3>&-`, `sed -i s/a/c/ $f`,
 		`python3 -c "
@@ -148,7 +148,7 @@ func TestLostRace(t *testing.T) {
 
 func TestAppendsNeverLoseEachOther(t *testing.T) {
 	m := start(t)
-	m.order("/hold", "30ms")
+	m.order("/hold?name="+aConfig, "30ms")
 	out, err := m.shell(`for i in 1 2 3 4 5; do ( echo $i >> $f ) & done; wait`)
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

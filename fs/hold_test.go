@@ -40,6 +40,8 @@ func runReader(what string, args []string) error {
 			if _, err = os.Stat(fmt.Sprint(args[0], count)); os.IsNotExist(err) {
 				err = nil
 			}
+		case "write":
+			err = os.WriteFile(args[0], fmt.Append(nil, count), 0)
 		case "open": // for writing, without writing
 			var f *os.File
 			if f, err = os.OpenFile(args[0], os.O_WRONLY, 0); err == nil {
@@ -58,8 +60,9 @@ func runReader(what string, args []string) error {
 // everything beside it goes on.
 func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 	m := start(t)
-	const other = "config.manageddata.test.other"
+	const other, third = "config.manageddata.test.other", "config.manageddata.test.third"
 	m.remote("config", other, "beside\n")
+	m.remote("config", third, "third\n")
 	m.order("/graph?dep=web.dep", aConfig+" "+other)
 	m.wantSoon("web.dep/"+other, "beside\n")
 	dir := m.watch(filepath.Dir(m.config()))
@@ -77,6 +80,7 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 		"list members":  {"list", m.path("web.dep")},
 		"cold":          {"cold", filepath.Dir(beside) + "/.none"},
 		"open to write": {"open", beside},
+		"write":         {"write", m.path("config/" + third)},
 	} {
 		cmd := exec.Command(self, args...)
 		cmd.Env = append(os.Environ(), roleVariable+"=reader")
@@ -89,7 +93,8 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 		readers[name], outputs[name], ends[name] = cmd, out, func() { in.Close() }
 	}
 
-	m.order("/hold", "5s")
+	m.order("/hold?name="+aConfig, "5s")
+	m.order("/hold?name=web.dep", "5s")
 	var gestures sync.WaitGroup
 	for _, script := range []string{
 		`echo closed > $f`,
@@ -112,7 +117,8 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 	for i := 0; ; i++ {
 		began := time.Now()
 		m.remote("config", other, fmt.Sprint("beside ", i))
-		dir.next()
+		for dir.next() != other {
+		}
 		heard = max(heard, time.Since(began))
 		select {
 		case <-stop:

@@ -67,7 +67,7 @@ func runKeeper(mount, state string) error {
 type publisher struct {
 	store *disk.Store
 	mu    sync.Mutex
-	hold  time.Duration
+	hold  map[string]time.Duration // by name, or dependency
 	down  bool
 	edges map[registry.Dependency][]registry.Edge
 }
@@ -80,7 +80,7 @@ func runServer(state string) error {
 		return err
 	}
 	defer store.Close()
-	p := &publisher{store: store, edges: map[registry.Dependency][]registry.Edge{}}
+	p := &publisher{store: store, hold: map[string]time.Duration{}, edges: map[registry.Dependency][]registry.Edge{}}
 	for _, d := range store.Graph().Dirs {
 		for _, l := range d.Links {
 			p.edges[d.Name] = append(p.edges[d.Name], l.Edge)
@@ -117,9 +117,9 @@ func (p *publisher) writable() error {
 	return nil
 }
 
-func (p *publisher) wait() {
+func (p *publisher) wait(name string) {
 	p.mu.Lock()
-	hold := p.hold
+	hold := p.hold[name]
 	p.mu.Unlock()
 	if hold > 0 {
 		<-time.After(hold)
@@ -127,7 +127,7 @@ func (p *publisher) wait() {
 }
 
 func (p *publisher) publish(_ context.Context, pub Publication) (disk.Entry, error) {
-	p.wait()
+	p.wait(string(pub.Name))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	file := disk.File{Kind: pub.Name.Kind(), Name: string(pub.Name)}
@@ -158,7 +158,7 @@ func (p *publisher) commit(file disk.File, body []byte, author, message string, 
 }
 
 func (p *publisher) edit(_ context.Context, e Edit) error {
-	p.wait()
+	p.wait(string(e.Dependency))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var edges []registry.Edge
@@ -192,7 +192,7 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		err = p.store.SetGraph(p.edges)
 	case "/hold":
-		p.hold, err = time.ParseDuration(string(body))
+		p.hold[q.Get("name")], err = time.ParseDuration(string(body))
 	case "/down":
 		p.down = string(body) == "yes"
 	default:

@@ -69,7 +69,7 @@ func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, cur
 	p := f.publication(d, renamed)
 	d.mu.Unlock()
 	p.Name, p.Base, p.CompareAndSet, p.Create = registry.Name(target.Name), current.Version, false, create
-	e, err := f.send(ctx, d, p)
+	e, err := f.send(ctx, p)
 	if err != nil {
 		return err
 	}

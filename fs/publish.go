@@ -92,18 +92,17 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 	tail := p.Body[min(d.start0, int64(len(p.Body))):]
 	d.mu.Unlock()
 
-	e, err := f.send(ctx, d, p)
+	e, err := f.send(ctx, p)
 	for try := 0; appended && errors.Is(err, registry.ErrConflict) && try < maxRebases; try++ {
 		if p, err = f.rebase(d, p, tail); err == nil {
-			e, err = f.send(ctx, d, p)
+			e, err = f.send(ctx, p)
 		}
 	}
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
-		d.failed, d.dirty, d.buf = err, false, nil
-		return disk.Entry{}, err
+		return disk.Entry{}, d.fail(err)
 	}
 	d.base = e
 	if d.edits == edits {
@@ -135,13 +134,13 @@ func (f *FS) publication(d *draft, gesture uint64) Publication {
 	return p
 }
 
-func (f *FS) send(ctx context.Context, d *draft, p Publication) (disk.Entry, error) {
+func (f *FS) send(ctx context.Context, p Publication) (disk.Entry, error) {
 	started := time.Now()
 	e, err := f.o.Publish(ctx, p)
 	if err != nil {
 		return e, err
 	}
-	f.log.Info("published", "name", d.file.String(), "version", e.Version, "author", p.Author, "size", len(p.Body),
+	f.log.Info("published", "name", p.Name, "version", e.Version, "author", p.Author, "size", len(p.Body),
 		"took", time.Since(started))
 	return e, nil
 }

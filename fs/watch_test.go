@@ -53,14 +53,16 @@ type watcher struct {
 	lines chan string
 }
 
-// next waits for an event.
-func (w *watcher) next() {
+// next waits for an event and returns the name in it.
+func (w *watcher) next() string {
 	w.t.Helper()
 	select {
-	case <-w.lines:
+	case line := <-w.lines:
+		return line
 	case <-time.After(10 * time.Second):
 		w.t.Fatal("no event")
 	}
+	return ""
 }
 
 // quiet makes sure that no event is left over.
