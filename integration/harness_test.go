@@ -187,6 +187,14 @@ func stop(t *testing.T, m *Monitor) {
 	}
 }
 
+// crash kills a monitor in the middle of a test.
+func crash(t *testing.T, m *Monitor) {
+	t.Helper()
+	if err := m.Crash(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // outcome is what a command did.
 type outcome struct {
 	stdout, stderr string

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,7 +52,7 @@ func Start(ctx context.Context, o Options) (*Monitor, error) {
 		exited: make(chan struct{}),
 	}
 	m.cmd = exec.Command(o.Binary, append([]string{"monitor", "--mount", o.Mount, "--state", o.State}, o.Flags...)...)
-	m.cmd.Env, m.cmd.Stdout, m.cmd.Stderr = m.env, m.log, m.log
+	m.cmd.Env, m.cmd.Stdout, m.cmd.Stderr = append(slices.Clip(m.env), m.mark()), m.log, m.log
 	// Whatever ends this process ends the monitor, and Ctrl-C in the terminal is for this process to pass on.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	m.cmd.WaitDelay = time.Second // a child that outlives the keeper holds its stderr
@@ -115,8 +116,7 @@ func (m *Monitor) Stop() error {
 	case <-time.After(stopLimit):
 		err := fmt.Errorf("the monitor did not end within %v of SIGTERM:\n%s", stopLimit, m.Log())
 		m.Abort()
-		m.kill()
-		return errors.Join(err, m.aftermath())
+		return errors.Join(err, m.Crash(), m.aftermath())
 	}
 	if m.status != nil {
 		return errors.Join(fmt.Errorf("the monitor ended with %w:\n%s", m.status, m.Log()), m.aftermath())
@@ -135,15 +135,21 @@ func (m *Monitor) Wait(ctx context.Context) (int, error) {
 }
 
 // Crash ends keeper, server and poker at once, as a power cut would, and leaves the mount dead behind them.
-func (m *Monitor) Crash() {
-	m.kill()
-}
-
-func (m *Monitor) kill() {
-	for _, pid := range m.Processes() {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // some end with the keeper before their turn comes
+func (m *Monitor) Crash() error {
+	for end := time.Now().Add(stopLimit); ; {
+		left := m.Processes()
+		if len(left) == 0 {
+			<-m.exited
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not even SIGKILL ends %v", left)
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // some end with the keeper before their turn comes
+		}
+		time.Sleep(time.Millisecond)
 	}
-	<-m.exited
 }
 
 // aftermath is what a monitor must not leave behind, and cleans it up.
@@ -178,24 +184,24 @@ func (m *Monitor) Server() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-// Processes are the monitor's own: every process of its process group. Clients are started in other groups.
+// Processes are keeper, server and poker, as far as they live. They are known by a word in the environment that the harness
+// gives to no other process, so those whose parent has died are found too.
 func (m *Monitor) Processes() []int {
 	var found []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
-		if err != nil {
-			continue // it ended while we looked
+		environment, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if err != nil || !slices.Contains(strings.Split(string(environment), "\x00"), m.mark()) {
+			continue // also one that ended while we looked, or has ended and was not reaped
 		}
-		_, rest, _ := bytes.Cut(stat, []byte(") ")) // state ppid pgrp
-		fields := bytes.Fields(rest)
-		if len(fields) > 2 && string(fields[2]) == strconv.Itoa(m.Pid()) && string(fields[0]) != "Z" {
-			pid, _ := strconv.Atoi(filepath.Base(dir))
+		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
 			found = append(found, pid)
 		}
 	}
 	return found
 }
+
+func (m *Monitor) mark() string { return "MONITOR_OF=" + m.State }
 
 // Log is what the monitor has written so far.
 func (m *Monitor) Log() string { return m.log.String() }
@@ -209,7 +215,7 @@ func (m *Monitor) Command(ctx context.Context, args ...string) *exec.Cmd {
 
 // Env is the environment for programs that use this monitor; kingpin itself is the first of its PATH.
 func (m *Monitor) Env() []string {
-	return append(m.env, "PATH="+filepath.Dir(m.binary)+":"+os.Getenv("PATH"))
+	return append(slices.Clip(m.env), "PATH="+filepath.Dir(m.binary)+":"+os.Getenv("PATH"))
 }
 
 // Path is where the mount shows dir/name, or dir alone.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // portrait is all that a reader can see of a file.
@@ -81,7 +79,7 @@ func TestRestartPlainFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Crash()
+	crash(t, m)
 	if got := read(t, plain); got != "two\n" {
 		t.Errorf("the plain file holds %q", got)
 	}
@@ -115,7 +113,7 @@ func TestRestartDeadMount(t *testing.T) {
 	m := startMonitor(t, o)
 	kingpin(t, m, "create", name)
 	succeed(t, m, "echo alive > config/"+name)
-	m.Crash()
+	crash(t, m)
 	if _, err := os.Stat(m.Path("config", name)); err == nil {
 		t.Log("the path still shows the last good files, as it should with the plain tree below")
 	} else if !errors.Is(err, syscall.ENOTCONN) && !errors.Is(err, syscall.ECONNABORTED) {
@@ -295,19 +293,6 @@ func as(t *testing.T, uid uint32, groups []uint32, line string) outcome {
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: groups}}
 	return result(t, cmd)
-}
-
-// bindMount makes a mount that is none of ours.
-func bindMount(t *testing.T, from, to string) {
-	t.Helper()
-	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(to, 0); err != nil && !errors.Is(err, unix.EINVAL) {
-			t.Error(err)
-		}
-	})
 }
 
 // within gives a context for something that has to happen soon.
