@@ -1,0 +1,149 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// shortestStep keeps an audit of very many names from being a load of its own.
+const shortestStep = 10 * time.Millisecond
+
+// audit asks the registry about everything once more, one thing after the other, at random moments that fill Options.Audit: a feed
+// that has silently gone deaf costs a delay, never an update.
+func (m *Mirror) audit(ctx context.Context) {
+	for {
+		dependencies, names := m.subjects()
+		step := max(m.o.Audit/time.Duration(len(dependencies)+len(names)+1), shortestStep)
+		if !pause(ctx, rand.N(2*step)) {
+			return
+		}
+		for _, d := range dependencies {
+			m.auditDependency(ctx, d)
+			if !pause(ctx, rand.N(2*step)) {
+				return
+			}
+		}
+		for _, name := range names {
+			m.auditName(ctx, name)
+			if !pause(ctx, rand.N(2*step)) {
+				return
+			}
+		}
+		m.counters.audits.Add(1)
+	}
+}
+
+func (m *Mirror) subjects() (dependencies []registry.Dependency, names []registry.Name) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range m.dependencies {
+		dependencies = append(dependencies, name)
+	}
+	for name := range m.followers {
+		names = append(names, name)
+	}
+	slices.Sort(dependencies)
+	slices.Sort(names)
+	return dependencies, names
+}
+
+func (m *Mirror) auditDependency(ctx context.Context, name registry.Dependency) {
+	edges, err := m.edges(ctx, name)
+	m.outcome(registrySide, err)
+	m.mu.Lock()
+	d := m.dependencies[name]
+	m.mu.Unlock()
+	if err == nil && d != nil {
+		m.hearEdges(d, edges)
+	}
+}
+
+func (m *Mirror) auditName(ctx context.Context, name registry.Name) {
+	m.Refresh(name)
+	for _, pointer := range []registry.Pointer{name.Pointer(), name.Metaconfig()} {
+		m.repairIndex(ctx, pointer)
+	}
+	m.auditMetaconfig(ctx, name)
+}
+
+// repairIndex writes the index object of a pointer whose publication here could not.
+func (m *Mirror) repairIndex(ctx context.Context, pointer registry.Pointer) {
+	m.mu.Lock()
+	_, behind := m.unindexed[pointer]
+	m.mu.Unlock()
+	if !behind {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var written registry.Version
+	for { // until nobody has published in between: then the index holds what the pointer does
+		state, err := m.registry.State(ctx, pointer)
+		if err != nil {
+			return // the next audit tries again
+		}
+		if !state.Exists || state.Version == written {
+			break
+		}
+		if err := m.bodies.PutIndex(ctx, pointer.IndexKey(), state.Version); err != nil {
+			return
+		}
+		written = state.Version
+	}
+	m.mu.Lock()
+	delete(m.unindexed, pointer)
+	m.mu.Unlock()
+	m.log.Info("index written", "pointer", pointer, "version", written)
+}
+
+// auditMetaconfig complains once of a metaconfig that says something else than its name does. Old monitors go by it, we by the name.
+func (m *Mirror) auditMetaconfig(ctx context.Context, name registry.Name) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	state, err := m.registry.State(ctx, name.Metaconfig())
+	if err != nil || !state.Exists || state.Version == "" {
+		return
+	}
+	m.mu.Lock()
+	f := m.followers[name]
+	known := f == nil || f.metaconfig == state.Version
+	m.mu.Unlock()
+	if known {
+		return
+	}
+	body, err := m.bodies.Fetch(ctx, name.Metaconfig().Key(state.Version))
+	if err != nil && !errors.Is(err, registry.ErrNotExist) {
+		return
+	}
+	m.mu.Lock()
+	f.metaconfig = state.Version
+	m.mu.Unlock()
+	if err == nil {
+		err = checkMetaconfig(name, body.Data)
+	}
+	if err != nil {
+		m.counters.metaconfigs.Add(1)
+		m.log.Warn("its metaconfig is wrong: this machine goes by the name, old monitors may not follow it",
+			"name", name, "version", state.Version, "error", err)
+	}
+}
+
+// checkMetaconfig refuses a metaconfig that cannot be read, or that follows something else than the name says.
+func checkMetaconfig(name registry.Name, data []byte) error {
+	sections, err := registry.ParseMetaconfig(data)
+	if err != nil {
+		return err
+	}
+	for _, s := range sections {
+		if s.Pointer == name.Pointer() && s.Kind == name.Kind() {
+			return nil
+		}
+	}
+	return fmt.Errorf("no section of it is a %s at %s: %w", name.Kind(), name.Pointer(), registry.ErrInvalid)
+}

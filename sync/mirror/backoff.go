@@ -1,0 +1,35 @@
+package mirror
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// A retry waits a random time up to a bound that doubles from the first to the last: full jitter, so that a fleet that failed
+// together does not come back together.
+const (
+	firstBackoff = 500 * time.Millisecond
+	lastBackoff  = 30 * time.Second
+)
+
+// backoff is the pause after so many failures, the first being 1.
+func backoff(failures int) time.Duration {
+	bound := lastBackoff
+	if failures < 8 { // beyond, the shift has passed the bound
+		bound = min(firstBackoff<<(failures-1), lastBackoff)
+	}
+	return rand.N(bound) + time.Millisecond
+}
+
+// pause waits, and says whether ctx is still alive after it.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

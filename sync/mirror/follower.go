@@ -1,0 +1,224 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// Condition is how a followed name is on this machine.
+type Condition string
+
+// The conditions. What is stale or pending is tried again by itself; what is held waits for the registry to say something better, or
+// for an operator.
+const (
+	Pending Condition = "pending" // wanted, and not here yet
+	Current Condition = "current" // here as it was last published
+	Stale   Condition = "stale"   // here, but a later version could not be brought home
+	Held    Condition = "held"    // here, and what the registry says cannot be right
+	Missing Condition = "missing" // wanted, but there is no such name
+)
+
+// follower is one name that this machine follows.
+type follower struct {
+	name registry.Name
+	turn turn // queue.mu guards it
+
+	// Mirror.mu guards the rest.
+	word       word
+	stop       context.CancelFunc // ends the feed; nil: there is none
+	leaving    time.Time          // since when nothing wants it; zero: something does
+	ask        bool               // the registry is to be asked before the next look, whatever the feed has said
+	behind     time.Time          // since when what is published is not here; zero: it is
+	condition  Condition
+	reason     string    // why it is not Current
+	since      time.Time // of condition and reason
+	failures   int       // in a row
+	metaconfig registry.Version
+}
+
+func (f *follower) file() disk.File { return disk.File{Kind: f.name.Kind(), Name: string(f.name)} }
+
+// held is the error of a name whose last good version stays, though the registry says something else.
+type held struct {
+	reason string
+	again  bool // the reason may pass by itself
+}
+
+func (h held) Error() string { return h.reason }
+
+// errMissing is the error of a name that is wanted and does not exist.
+var errMissing = errors.New("subscribed, but there is no such name")
+
+// reconcile brings home what the registry last said about f. A worker of the queue runs it. If somebody else has the name's lock
+// there is nothing to do: he queues f again when he lets go.
+func (m *Mirror) reconcile(ctx context.Context, f *follower) {
+	unlock, ok := m.locks.try(f.name)
+	if !ok {
+		return
+	}
+	defer unlock()
+
+	w, ok, err := m.lastWord(ctx, f)
+	if err == nil && ok {
+		_, err = m.bringHome(ctx, f.name, w, 0)
+	}
+	if ctx.Err() == nil && (ok || err != nil) {
+		m.conclude(f, w, err)
+	}
+}
+
+// lastWord is what the registry said about f. ok is false if it has said nothing, and nothing is to be done without it.
+func (m *Mirror) lastWord(ctx context.Context, f *follower) (w word, ok bool, err error) {
+	m.mu.Lock()
+	if m.followers[f.name] != f {
+		m.mu.Unlock()
+		return word{}, false, nil
+	}
+	w, ask := f.word, f.ask
+	f.ask = false
+	m.mu.Unlock()
+
+	if ask {
+		fresh, err := m.ask(ctx, f.name)
+		if err != nil && !w.heard {
+			return w, false, nil // it goes on with what is on disk, and the feed will tell
+		}
+		if err != nil {
+			return w, false, err
+		}
+		m.mu.Lock()
+		f.take(fresh)
+		w = f.word
+		m.mu.Unlock()
+	}
+	if !w.heard {
+		// A body that went bad on disk is fetched again without the registry: the disk knows which one it was.
+		entry, here := m.store.Current(f.file())
+		if !here || f.name.Kind() != registry.Config || !m.damaged(f.name) {
+			return w, false, nil
+		}
+		w = word{exists: true, version: entry.Version, order: entry.Order}
+	}
+	return w, true, nil
+}
+
+// conclude notes what came of following the word w, and when to try again.
+func (m *Mirror) conclude(f *follower, w word, err error) {
+	_, here := m.store.Current(f.file())
+	hold, isHeld := errors.AsType[held](err)
+	again := false
+
+	m.mu.Lock()
+	before := f.condition
+	switch {
+	case err == nil:
+		f.become(Current, "")
+	case isHeld && here:
+		f.become(Held, hold.reason)
+		again = hold.again
+	case errors.Is(err, errMissing):
+		f.become(Missing, err.Error())
+	case here:
+		f.become(Stale, err.Error())
+		again = true
+	default:
+		f.become(Pending, err.Error())
+		again = !isHeld || hold.again
+	}
+	if f.condition == Stale || f.condition == Pending {
+		if f.behind.IsZero() {
+			f.behind = time.Now()
+		}
+	} else {
+		f.behind = time.Time{}
+	}
+	f.failures++
+	if !again {
+		f.failures = 0
+	}
+	after := backoff(max(f.failures, 1))
+	if again {
+		f.ask = true
+	}
+	wasShown := before != Missing
+	m.mu.Unlock()
+
+	m.logCondition(f, before, w, err)
+	if again {
+		m.queue.addLater(f, after)
+	}
+	if wasShown != (f.condition != Missing) {
+		m.replan()
+	}
+	m.notify()
+	if m.queue.idle() {
+		m.Ready() // remembers it
+	}
+}
+
+// become is a change of condition, and keeps the time of one that stays.
+func (f *follower) become(c Condition, reason string) {
+	if f.condition != c || f.since.IsZero() {
+		f.since = time.Now()
+	}
+	f.condition, f.reason = c, reason
+}
+
+// retryFailed has everything that waits after a failure tried at once.
+func (m *Mirror) retryFailed() {
+	m.mu.Lock()
+	var failed []*follower
+	for _, f := range m.followers {
+		if f.failures > 0 {
+			failed = append(failed, f)
+		}
+	}
+	m.mu.Unlock()
+	for _, f := range failed {
+		m.queue.add(f)
+	}
+}
+
+// Refresh asks the registry about these names at once, or about all if there are none, and brings home what differs. It does not wait.
+func (m *Mirror) Refresh(names ...registry.Name) {
+	m.mu.Lock()
+	var asked []*follower
+	if len(names) == 0 {
+		for _, f := range m.followers {
+			asked = append(asked, f)
+		}
+	}
+	for _, name := range names {
+		if f := m.followers[name]; f != nil {
+			asked = append(asked, f)
+		}
+	}
+	for _, f := range asked {
+		f.ask = true
+	}
+	m.mu.Unlock()
+	for _, f := range asked {
+		m.queue.add(f)
+	}
+}
+
+// wakeUp queues a name that somebody has just let go of.
+func (m *Mirror) wakeUp(name registry.Name) {
+	m.mu.Lock()
+	f := m.followers[name]
+	m.mu.Unlock()
+	if f != nil {
+		m.queue.add(f)
+	}
+}
+
+// followed says whether the name has a file here, or is to have one.
+func (m *Mirror) followed(name registry.Name) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.followers[name] != nil
+}

@@ -1,0 +1,169 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// side is one of the two neighbours that may be away.
+type side int
+
+const (
+	registrySide side = iota
+	bodiesSide
+	sides
+)
+
+// String is what an operator calls it.
+func (s side) String() string {
+	if s == registrySide {
+		return "registry"
+	}
+	return "store of bodies"
+}
+
+// probeTimeout is after how long a neighbour that does not answer counts as away.
+const probeTimeout = 5 * time.Second
+
+// errSilent is the trouble of a neighbour that was not heard of since the start.
+var errSilent = fmt.Errorf("no answer yet: %w", registry.ErrUnreachable)
+
+// health remembers which neighbours are away, from what everybody's calls came to. What is away is probed, what is not is left
+// alone.
+type health struct {
+	log  *slog.Logger
+	wake chan struct{} // holds one token while somebody may be away
+	calm atomic.Bool   // nobody is away: the usual case, without the lock
+
+	mu    sync.Mutex
+	away  [sides]error
+	since [sides]time.Time
+}
+
+func newHealth(log *slog.Logger) *health {
+	h := &health{log: log, wake: make(chan struct{}, 1)}
+	h.away[registrySide] = errSilent // a writer must not be let in before anybody would take what he writes
+	h.since[registrySide] = time.Now()
+	h.wake <- struct{}{}
+	return h
+}
+
+// reached notes that a call came back, with whatever answer. It says whether that is news.
+func (h *health) reached(s side) (back bool) {
+	if h.calm.Load() {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	err := h.away[s]
+	if err == nil {
+		return false
+	}
+	h.away[s] = nil
+	h.calm.Store(h.away == [sides]error{})
+	if !errors.Is(err, errSilent) {
+		h.log.Info(s.String()+" is back", "after", time.Since(h.since[s]).Round(time.Millisecond))
+	}
+	return true
+}
+
+// failed notes that a call came to err, which may be anything.
+func (h *health) failed(s side, err error) {
+	if !errors.Is(err, registry.ErrUnreachable) && !errors.Is(err, registry.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
+		return
+	}
+	h.mu.Lock()
+	before := h.away[s]
+	if before == nil {
+		h.since[s] = time.Now()
+	}
+	h.away[s] = err
+	h.calm.Store(false)
+	h.mu.Unlock()
+	if before == nil || errors.Is(before, errSilent) && !errors.Is(err, errSilent) {
+		h.log.Warn(s.String()+" is away; reads go on, writes are refused until it is back", "error", err)
+	}
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// trouble is why s is away and since when; nil if it is not.
+func (h *health) trouble(s side) (since time.Time, err error) {
+	if h.calm.Load() {
+		return time.Time{}, nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.since[s], h.away[s]
+}
+
+// Writable says why a write would fail now, or nil: the registry or the store of bodies is away. It asks nobody.
+func (m *Mirror) Writable() error {
+	for s := range sides {
+		since, err := m.health.trouble(s)
+		if err != nil {
+			return fmt.Errorf("the %s has been away for %s (%w): %w",
+				s, time.Since(since).Round(time.Second), err, registry.ErrUnreachable)
+		}
+	}
+	return nil
+}
+
+// probe asks what is away whether it is back, and then has everything tried again that failed meanwhile.
+func (m *Mirror) probe(ctx context.Context) {
+	for {
+		select {
+		case <-m.health.wake:
+		case <-ctx.Done():
+			return
+		}
+		for failures := 1; !m.health.calm.Load(); failures++ {
+			m.probeOnce(ctx)
+			if !m.health.calm.Load() && !pause(ctx, backoff(failures)) {
+				return
+			}
+		}
+		m.retryFailed()
+	}
+}
+
+func (m *Mirror) probeOnce(ctx context.Context) {
+	pointer := registry.DeciderName.Pointer()
+	for s := range sides {
+		if _, err := m.health.trouble(s); err == nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		var err error
+		if s == registrySide {
+			_, err = m.registry.State(ctx, pointer)
+		} else {
+			// Any answer will do, that there is no such body too.
+			_, err = m.bodies.Fetch(ctx, pointer.IndexKey())
+		}
+		cancel()
+		m.outcome(s, err)
+	}
+}
+
+// outcome of a call of our own, whose deadline is long enough to tell that nobody answers.
+func (m *Mirror) outcome(s side, err error) {
+	switch {
+	case errors.Is(err, context.Canceled):
+	case errors.Is(err, registry.ErrUnreachable), errors.Is(err, registry.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		m.health.failed(s, err)
+	default:
+		if m.health.reached(s) {
+			m.retryFailed()
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// bringHome makes the disk hold what the registry said about a name, unless it does already, and returns the entry that is on disk
+// then. The caller has the name's lock. A held error means that the last good version was left alone.
+func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word, origin uint64) (disk.Entry, error) {
+	current, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
+	switch {
+	case !w.exists && here:
+		return current, held{reason: "its node was deleted from the registry"}
+	case !w.exists:
+		return disk.Entry{}, errMissing
+	case name.Kind() == registry.Serverset:
+		return m.bringServerset(name, w, current, here)
+	}
+	damaged := m.damaged(name)
+	switch {
+	case here && !damaged && current.Version == w.version:
+		return current, m.repairDeciders(name, current)
+	case here && w.order < current.Order:
+		return current, wentBack(w, current)
+	case here && w.version == "" && current.Version != "":
+		return current, held{reason: "its node was made anew and never written"}
+	}
+	c := disk.Commit{File: disk.File{Kind: registry.Config, Name: string(name)}, Version: w.version, Order: w.order, Origin: origin}
+	if w.version != "" {
+		body, err := m.fetch(ctx, name, w.version)
+		if err != nil {
+			return current, err
+		}
+		c.Body, c.Author, c.Message, c.Published = body.Data, body.Meta.Author, body.Meta.Message, body.Meta.Published
+		if c.Published.IsZero() {
+			c.Published, _ = w.version.Time() // a body of the old system: the token is the time
+		}
+	}
+	return m.commit(c)
+}
+
+// wentBack is why a registry that is older than this machine is not followed: it was replaced, or restored from a backup.
+func wentBack(w word, current disk.Entry) error {
+	return held{reason: fmt.Sprintf("the registry went back, from order %d to %d: was it replaced or restored?", current.Order, w.order)}
+}
+
+// fetch gets the body of one version.
+func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry.Version) (registry.Body, error) {
+	m.counters.fetches.Add(1)
+	limited, cancel := context.WithTimeout(ctx, m.o.FetchTimeout)
+	defer cancel()
+	body, err := m.bodies.Fetch(limited, name.Pointer().Key(version))
+	if ctx.Err() == nil {
+		m.outcome(bodiesSide, err)
+	}
+	switch {
+	case errors.Is(err, registry.ErrChecksum):
+		m.counters.fetchFailures.Add(1)
+		return registry.Body{}, held{reason: fmt.Sprintf("version %s: %v", version, err), again: true}
+	case err != nil:
+		m.counters.fetchFailures.Add(1)
+		return registry.Body{}, fmt.Errorf("fetch version %s: %w", version, inTime(err))
+	case int64(len(body.Data)) > m.o.MaxBody:
+		return registry.Body{}, held{reason: fmt.Sprintf("version %s has %d bytes, this machine takes at most %d", version, len(body.Data), m.o.MaxBody)}
+	}
+	return body, nil
+}
+
+// commit puts a version on disk, and with the map of the deciders their files.
+func (m *Mirror) commit(c disk.Commit) (disk.Entry, error) {
+	commits := []disk.Commit{c}
+	var gone []disk.File
+	if c.Name == string(registry.DeciderName) {
+		var deciders []disk.Commit
+		deciders, gone = m.deciderFiles(c)
+		commits = append(commits, deciders...)
+	}
+	entries, err := m.store.Commit(commits...)
+	if err != nil {
+		return disk.Entry{}, fmt.Errorf("write version %s to disk: %w", c.Version, err)
+	}
+	m.counters.commits.Add(1)
+	return entries[0], m.removeFiles(gone)
+}
+
+// bringServerset is bringHome of a serverset.
+func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, here bool) (disk.Entry, error) {
+	switch {
+	case here && !m.damaged(name) && current.SHA256 == registry.Sum(w.members):
+		return current, nil
+	case here && w.order < current.Order:
+		return current, wentBack(w, current)
+	case here && len(w.members) == 0 && current.Size > 0:
+		return current, held{reason: fmt.Sprintf("empty, was %d", m.lines(current))}
+	}
+	return m.commit(disk.Commit{
+		File:      disk.File{Kind: registry.Serverset, Name: string(name)},
+		Order:     w.order,
+		Body:      w.members,
+		Published: time.Now(),
+	})
+}
+
+// lines is how many endpoints a serverset file on disk has.
+func (m *Mirror) lines(e disk.Entry) int {
+	body, err := m.read(e)
+	if err != nil {
+		return 0 // only said, never acted on
+	}
+	return bytes.Count(body, []byte("\n"))
+}
+
+// damaged says whether the file of a name, or of any decider, has lost its body.
+func (m *Mirror) damaged(name registry.Name) bool {
+	return slices.ContainsFunc(m.store.Damaged(), func(f disk.File) bool {
+		return f.Kind == name.Kind() && f.Name == string(name)
+	})
+}
+
+// mend has what went bad on disk fetched again as soon as somebody notices.
+func (m *Mirror) mend(ctx context.Context) {
+	for damaged := range m.store.Repairs(ctx) {
+		for _, f := range damaged {
+			name := registry.Name(f.Name)
+			if f.Kind == registry.Decider {
+				name = registry.DeciderName
+			}
+			m.counters.damages.Add(1)
+			m.log.Warn("a body went bad on disk and is fetched again", "name", f)
+			m.wakeUp(name)
+		}
+	}
+}

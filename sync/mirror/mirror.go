@@ -1,0 +1,184 @@
+// Package mirror conducts: it makes this machine's disk hold what the registry says, and publishes what is written here.
+//
+// It knows three things about every name: whether it is wanted (some dependency of this machine holds it), what the registry
+// last said about it, and what is on disk. Wherever the last two differ there is work to do, and it is done again until they
+// agree; nothing hangs on having seen an event. What the registry says and cannot be right (a deleted node, an emptied
+// serverset, a body that fails its checksum) is held: the last good version stays and the reason is shown.
+//
+// Locks: a name's lock (locks), held by whoever commits that name, also during I/O, so that a publication is committed by
+// itself and never first by the follow loop; then Mirror.mu; then queue.mu, health.mu, locks.mu, each alone. Only the first is
+// held during I/O.
+package mirror
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// Registry is where pointers, members and dependencies live. Its feeds are level-triggered: they yield what is true now, then
+// block until that differs; what happened in between may be skipped, an older Order is never yielded, an error is a passing trouble
+// and the feed goes on, and only the end of ctx ends it. A node that is not there is a state that does not exist, not an error.
+type Registry interface {
+	// Watch follows a pointer.
+	Watch(ctx context.Context, p registry.Pointer) iter.Seq2[registry.State, error]
+	// State reads a pointer once.
+	State(ctx context.Context, p registry.Pointer) (registry.State, error)
+	// Create makes a pointer that was never written; ErrExist if it is there.
+	Create(ctx context.Context, p registry.Pointer) error
+	// Advance moves a pointer from base to next: ErrConflict if it is not at base, ErrNotExist if it is not there. After it has
+	// moved, index runs where no other writer comes between; its error is not Advance's. An error that wraps ErrUnreachable
+	// promises that nothing moved; one that is in no such way definite leaves it open.
+	Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error)
+	// Members follows a serverset.
+	Members(ctx context.Context, name registry.Name) iter.Seq2[registry.Membership, error]
+	// Dependency follows the edges of a dependency.
+	Dependency(ctx context.Context, d registry.Dependency) iter.Seq2[registry.Edges, error]
+	// CreateDependency makes an empty dependency; ErrExist.
+	CreateDependency(ctx context.Context, d registry.Dependency) error
+	// DeleteDependency removes an empty dependency; ErrNotExist, ErrNotEmpty.
+	DeleteDependency(ctx context.Context, d registry.Dependency) error
+	// Link adds an edge; ErrExist, ErrNotExist if the dependency or what the edge leads to is not there.
+	Link(ctx context.Context, d registry.Dependency, e registry.Edge) error
+	// Unlink removes an edge; ErrNotExist.
+	Unlink(ctx context.Context, d registry.Dependency, e registry.Edge) error
+	// Dependencies lists every dependency of the registry.
+	Dependencies(ctx context.Context) ([]registry.Dependency, error)
+	// Names lists every name of the registry.
+	Names(ctx context.Context) ([]registry.Name, error)
+}
+
+// Bodies is where published bodies live, by key, immutable.
+type Bodies interface {
+	// Put stores a body; the same bytes again are fine, other bytes under the same key are ErrExist.
+	Put(ctx context.Context, key string, b registry.Body) error
+	// Fetch returns a body; ErrNotExist, and ErrChecksum if its bytes are not those that were put.
+	Fetch(ctx context.Context, key string) (registry.Body, error)
+	// PutIndex repeats the current version beside the bodies, for readers without the registry.
+	PutIndex(ctx context.Context, key string, v registry.Version) error
+}
+
+// Options of a Mirror. The zero value follows base.dep and the deciders, and nothing else.
+type Options struct {
+	Dependencies []registry.Dependency // what this machine follows; base.dep comes by itself
+	Create       bool                  // make those of Dependencies that do not exist
+	MaxBody      int64                 // bytes of one config, 0: 16 MiB
+	Host         string                // for the author of what has none, "": the host's name
+	Logger       *slog.Logger          // nil: nothing is logged
+
+	Workers        int           // names that are fetched at a time, 0: 32
+	Grace          time.Duration // how long a file outlives its last subscription, 0: a minute
+	Audit          time.Duration // how long it takes to ask about every name once more, 0: half an hour
+	PublishTimeout time.Duration // how long a publication may take, 0: 10 s
+	FetchTimeout   time.Duration // how long the fetch of one body may take, 0: 30 s
+}
+
+// DefaultMaxBody is the size of the largest config that is published and followed, in bytes.
+const DefaultMaxBody = 16 << 20
+
+func (o Options) withDefaults() Options {
+	if o.MaxBody == 0 {
+		o.MaxBody = DefaultMaxBody
+	}
+	if o.Host == "" {
+		o.Host, _ = os.Hostname() // an author without a host is better than no service
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Workers == 0 {
+		o.Workers = 32
+	}
+	if o.Grace == 0 {
+		o.Grace = time.Minute
+	}
+	if o.Audit == 0 {
+		o.Audit = 30 * time.Minute
+	}
+	if o.PublishTimeout == 0 {
+		o.PublishTimeout = 10 * time.Second
+	}
+	if o.FetchTimeout == 0 {
+		o.FetchTimeout = 30 * time.Second
+	}
+	return o
+}
+
+// Mirror keeps one disk store equal to what one registry says. Its methods may be called from many goroutines.
+type Mirror struct {
+	registry Registry
+	bodies   Bodies
+	store    *disk.Store
+	o        Options
+	log      *slog.Logger
+
+	locks    locks
+	queue    *queue
+	health   *health
+	counters counters
+	running  atomic.Bool
+	feeds    sync.WaitGroup // one a followed name and dependency; owned by conduct
+	plan     chan struct{}  // holds one token while the plan of what is wanted may be out of date
+
+	mu           sync.Mutex
+	dependencies map[registry.Dependency]*dependency // those that are reached from the roots
+	followers    map[registry.Name]*follower         // wanted names, and unwanted ones during their grace
+	shown        map[registry.Dependency][]registry.Edge
+	unindexed    map[registry.Pointer]struct{} // whose index object is behind
+	complained   map[string]string             // what was said last on a subject, to say it once
+	ready        bool                          // everything that was wanted has been here once
+	started      time.Time
+	changed      chan struct{} // closed and replaced when something that await waits for may have happened; nil: nobody waits
+}
+
+// New returns the mirror of r and b in s. It knows what the disk knows; nothing moves before Run.
+func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
+	o = o.withDefaults()
+	m := &Mirror{
+		registry:     r,
+		bodies:       b,
+		store:        s,
+		o:            o,
+		log:          o.Logger,
+		queue:        newQueue(),
+		plan:         make(chan struct{}, 1),
+		dependencies: map[registry.Dependency]*dependency{},
+		followers:    map[registry.Name]*follower{},
+		unindexed:    map[registry.Pointer]struct{}{},
+		complained:   map[string]string{},
+	}
+	m.health = newHealth(m.log)
+	m.recall()
+	return m
+}
+
+// Run follows until ctx is done. All that it started has ended when it returns. A Mirror runs once.
+func (m *Mirror) Run(ctx context.Context) error {
+	if m.running.Swap(true) {
+		return errors.New("mirror: Run was called before")
+	}
+	m.mu.Lock()
+	m.started = time.Now()
+	m.mu.Unlock()
+
+	var parts sync.WaitGroup
+	for _, part := range []func(context.Context){
+		m.conduct,
+		func(ctx context.Context) { m.queue.run(ctx, m.o.Workers, m.reconcile) },
+		m.audit,
+		m.probe,
+		m.mend,
+	} {
+		parts.Go(func() { part(ctx) })
+	}
+	parts.Wait()
+	return nil
+}

@@ -1,0 +1,254 @@
+package mirror
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// counters count since the start of the process.
+type counters struct {
+	fetches, fetchFailures, commits, damages   atomic.Int64
+	holds, races, audits, metaconfigs          atomic.Int64
+	ok, same, conflict, invalid, denied        atomic.Int64
+	unreachable, timeout, unknown, undelivered atomic.Int64
+}
+
+// Stats is how a Mirror is and what it has done. Counts are since the start of the process.
+type Stats struct {
+	Ready  bool
+	Reason string // why it is not ready
+
+	Registry      string    // why the registry is away; "": it is not
+	RegistrySince time.Time // since when it is away
+	Bodies        string    // why the store of bodies is away
+	BodiesSince   time.Time
+
+	Configs      int // followed names
+	Serversets   int
+	Deciders     int // files in decider/
+	Dependencies int // followed dependencies that exist
+
+	Pending  int // followed names by Condition
+	Current  int
+	Stale    int
+	Held     int
+	Missing  int
+	Leaving  int           // names that nothing wants any more, during their grace
+	BadEdges int           // members of followed dependencies that are neither names nor dependencies
+	Behind   time.Duration // how long the name that is behind longest has been
+
+	Publications  Publications
+	Races         int64 // lost to another publisher and tried again
+	Fetches       int64
+	FetchFailures int64
+	Commits       int64
+	Holds         int64 // how often something began to be held
+	Damages       int64 // bodies that went bad on disk
+	Metaconfigs   int64 // found to be wrong
+	Audits        int64 // completed
+	Unindexed     int   // index objects that are behind
+}
+
+// Publications counts what publications came to.
+type Publications struct {
+	OK          int64
+	Same        int64 // the bytes were those of the present version
+	Conflict    int64
+	Invalid     int64 // refused, for whatever reason
+	Denied      int64
+	Unreachable int64
+	Timeout     int64
+	Unknown     int64
+	Undelivered int64 // published, but not written to this machine's disk
+}
+
+// NameStatus is how one followed name is on this machine.
+type NameStatus struct {
+	Name         registry.Name
+	Condition    Condition
+	Reason       string                // in words, why it is not Current
+	Since        time.Time             // of the condition
+	Behind       time.Time             // since when what is published is not here; zero: it is
+	Version      registry.Version      // here
+	Published    registry.Version      // what the registry said last; "" also if it has said nothing yet
+	Failures     int                   // in a row
+	Retry        time.Time             // when it is tried again; zero: nothing is to be tried
+	Leaving      time.Time             // since when nothing wants it; zero: something does
+	Dependencies []registry.Dependency // those that hold it, of the followed ones
+}
+
+// Ready says whether everything that this machine follows has been here once, in words if not. It stays ready: a name that is subscribed
+// later, or goes stale, takes no machine out of service.
+func (m *Mirror) Ready() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ready {
+		return nil
+	}
+	if err := m.unready(); err != nil {
+		return err
+	}
+	m.ready = true
+	if !m.started.IsZero() {
+		m.log.Info("ready", "names", len(m.followers), "after", time.Since(m.started).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// unready is Ready without the memory. The caller holds mu.
+func (m *Mirror) unready() error {
+	for _, name := range m.roots() {
+		d := m.dependencies[name]
+		switch {
+		case d == nil || !d.known:
+			return fmt.Errorf("the registry has not said yet what is in %s%s", name, m.silence())
+		case d.empty() && name != registry.BaseDependency:
+			return fmt.Errorf("there is no dependency %s, kingpin dep create makes it", name)
+		}
+	}
+	for _, d := range m.dependencies {
+		if !d.known {
+			return fmt.Errorf("the registry has not said yet what is in %s%s", d.name, m.silence())
+		}
+	}
+	var missing []registry.Name
+	for name, f := range m.followers {
+		if !f.leaving.IsZero() || f.condition == Missing || name == registry.DeciderName && !f.word.heard {
+			continue
+		}
+		if f.condition != Pending {
+			continue
+		}
+		missing = append(missing, name)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	name := slices.Min(missing)
+	return fmt.Errorf("%d of %d names are not here yet, %s among them: %s%s",
+		len(missing), len(m.followers), name, m.followers[name].reason, m.silence())
+}
+
+// silence is the reason for what the registry has not said.
+func (m *Mirror) silence() string {
+	if _, err := m.health.trouble(registrySide); err != nil && !errors.Is(err, errSilent) {
+		return fmt.Sprintf(" (%v)", err)
+	}
+	return ""
+}
+
+// Stats counts.
+func (m *Mirror) Stats() Stats {
+	c := &m.counters
+	s := Stats{
+		Races: c.races.Load(), Fetches: c.fetches.Load(), FetchFailures: c.fetchFailures.Load(), Commits: c.commits.Load(),
+		Holds: c.holds.Load(), Damages: c.damages.Load(), Metaconfigs: c.metaconfigs.Load(), Audits: c.audits.Load(),
+		Publications: Publications{
+			OK: c.ok.Load(), Same: c.same.Load(), Conflict: c.conflict.Load(), Invalid: c.invalid.Load(), Denied: c.denied.Load(),
+			Unreachable: c.unreachable.Load(), Timeout: c.timeout.Load(), Unknown: c.unknown.Load(), Undelivered: c.undelivered.Load(),
+		},
+		Deciders: len(m.store.List(registry.Decider)),
+	}
+	if err := m.Ready(); err != nil {
+		s.Reason = err.Error()
+	} else {
+		s.Ready = true
+	}
+	if since, err := m.health.trouble(registrySide); err != nil {
+		s.Registry, s.RegistrySince = err.Error(), since
+	}
+	if since, err := m.health.trouble(bodiesSide); err != nil {
+		s.Bodies, s.BodiesSince = err.Error(), since
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.Unindexed = len(m.unindexed)
+	for _, d := range m.dependencies {
+		s.BadEdges += len(d.bad)
+		if !d.empty() {
+			s.Dependencies++
+		}
+		if d.held {
+			s.Held++
+		}
+	}
+	for _, f := range m.followers {
+		s.count(f)
+	}
+	return s
+}
+
+func (s *Stats) count(f *follower) {
+	if f.name.Kind() == registry.Serverset {
+		s.Serversets++
+	} else {
+		s.Configs++
+	}
+	switch f.condition {
+	case Pending:
+		s.Pending++
+	case Current:
+		s.Current++
+	case Stale:
+		s.Stale++
+	case Held:
+		s.Held++
+	case Missing:
+		s.Missing++
+	}
+	if !f.leaving.IsZero() {
+		s.Leaving++
+	}
+	if !f.behind.IsZero() {
+		s.Behind = max(s.Behind, time.Since(f.behind))
+	}
+}
+
+// Status is how one name is on this machine; ok is false if it is not followed.
+func (m *Mirror) Status(name registry.Name) (s NameStatus, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followers[name]
+	if f == nil {
+		return NameStatus{}, false
+	}
+	return m.status(f), true
+}
+
+// Statuses is how every followed name is on this machine, sorted by name.
+func (m *Mirror) Statuses() []NameStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	holders := map[registry.Edge][]registry.Dependency{}
+	for _, d := range m.dependencies {
+		for _, edge := range d.edges {
+			holders[edge] = append(holders[edge], d.name)
+		}
+	}
+	statuses := make([]NameStatus, 0, len(m.followers))
+	for _, f := range m.followers {
+		s := m.status(f)
+		s.Dependencies = holders[registry.Edge(f.name)]
+		slices.Sort(s.Dependencies)
+		statuses = append(statuses, s)
+	}
+	slices.SortFunc(statuses, func(a, b NameStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return statuses
+}
+
+func (m *Mirror) status(f *follower) NameStatus {
+	s := NameStatus{
+		Name: f.name, Condition: f.condition, Reason: f.reason, Since: f.since, Behind: f.behind,
+		Published: f.word.version, Failures: f.failures, Retry: m.queue.due(f), Leaving: f.leaving,
+	}
+	if e, here := m.store.Current(f.file()); here {
+		s.Version = e.Version
+	}
+	return s
+}

@@ -1,0 +1,112 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// askTimeout bounds one question to the registry that nobody waits for.
+const askTimeout = 10 * time.Second
+
+// word is the last that the registry said about a name. Of a config it has the version, of a serverset the file.
+type word struct {
+	heard   bool // something was said since the start
+	exists  bool
+	order   registry.Order
+	version registry.Version
+	members []byte
+}
+
+// equal says that two words ask for the same.
+func (w word) equal(other word) bool {
+	return w.heard == other.heard && w.exists == other.exists && w.order == other.order &&
+		w.version == other.version && bytes.Equal(w.members, other.members)
+}
+
+func stateWord(s registry.State) word {
+	return word{heard: true, exists: s.Exists, order: s.Order, version: s.Version}
+}
+
+func membershipWord(m registry.Membership) word {
+	return word{heard: true, exists: m.Exists, order: m.Order, members: registry.FormatServerset(m.Members)}
+}
+
+// follow hears what the registry says about a name, until ctx is done. It is one goroutine a name: its stack stays shallow, the work
+// is the queue's.
+func (m *Mirror) follow(ctx context.Context, f *follower) {
+	for failures := 1; ctx.Err() == nil; failures++ {
+		if f.name.Kind() == registry.Serverset {
+			for members, err := range m.registry.Members(ctx, f.name) {
+				m.hear(f, membershipWord(members), err)
+			}
+		} else {
+			for state, err := range m.registry.Watch(ctx, f.name.Pointer()) {
+				m.hear(f, stateWord(state), err)
+			}
+		}
+		pause(ctx, backoff(failures)) // a feed that ends by itself is started again
+	}
+}
+
+// hear takes in a word about f, or the trouble in its place.
+func (m *Mirror) hear(f *follower, w word, err error) {
+	m.outcome(registrySide, err)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	news := f.take(w)
+	m.mu.Unlock()
+	if news {
+		m.queue.add(f)
+	}
+}
+
+// take is hear without the lock and the queue. A word that is older than the last one is a late one, and dropped: the registry does
+// not go back while it is connected.
+func (f *follower) take(w word) (news bool) {
+	if f.word.equal(w) || f.word.exists && w.exists && w.order < f.word.order {
+		return false
+	}
+	f.word = w
+	return true
+}
+
+// ask reads once what a feed would say now.
+func (m *Mirror) ask(ctx context.Context, name registry.Name) (word, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var w word
+	var err error
+	if name.Kind() == registry.Serverset {
+		var members registry.Membership
+		members, err = first(ctx, m.registry.Members(ctx, name))
+		w = membershipWord(members)
+	} else {
+		var state registry.State
+		state, err = m.registry.State(ctx, name.Pointer())
+		w = stateWord(state)
+	}
+	m.outcome(registrySide, err)
+	if err != nil {
+		return word{}, fmt.Errorf("ask the registry about %s: %w", name, err)
+	}
+	return w, nil
+}
+
+// first is what a level-triggered feed yields at once.
+func first[T any](ctx context.Context, feed iter.Seq2[T, error]) (T, error) {
+	for value, err := range feed {
+		return value, err
+	}
+	var none T
+	if err := context.Cause(ctx); err != nil {
+		return none, err
+	}
+	return none, fmt.Errorf("the feed ended: %w", registry.ErrUnreachable)
+}
