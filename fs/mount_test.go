@@ -267,6 +267,9 @@ func start(t *testing.T, env ...string) *machine {
 			syscall.Unmount(m.mount, syscall.MNT_DETACH)
 			t.Error("the mount did not end")
 		}
+		if strings.Contains(m.log.String(), "DATA RACE") {
+			t.Error("a data race in the server")
+		}
 		if t.Failed() {
 			t.Logf("log:\n%s", m.log)
 		}

@@ -123,7 +123,7 @@ func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Stat
 		return f.unlinkGone(in, name)
 	}
 	path := "dep/" + string(dir.Name)
-	if err := f.mayEdit(); err != nil {
+	if err := f.mayEdit(c); err != nil {
 		return f.refuse(path, c, err)
 	}
 	if f.deferralOf(in.Pid) == nil {
@@ -157,7 +157,7 @@ func (f *FS) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, 
 		return fuse.EPERM
 	}
 	refused := "dep/" + string(dir.Name)
-	if err := f.mayEdit(); err != nil {
+	if err := f.mayEdit(c); err != nil {
 		return f.refuse(refused, c, err)
 	}
 	edge, err := registry.ParseEdge(name)
@@ -204,8 +204,11 @@ func (f *FS) deferralOf(thread uint32) *deferral {
 	return f.deferrals[thread]
 }
 
-func (f *FS) mayEdit() error {
-	if f.o.ReadOnly || f.o.Edit == nil {
+func (f *FS) mayEdit(c caller) error {
+	switch {
+	case c.thread == 0:
+		return errForeign
+	case f.o.ReadOnly || f.o.Edit == nil:
 		return fmt.Errorf("this mount is read only: %w", registry.ErrReadOnly)
 	}
 	return f.o.Writable()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -30,9 +29,6 @@ const (
 	// cancelPoll is how often an interrupted caller is asked whether it is dying.
 	cancelPoll = 20 * time.Millisecond
 )
-
-// errInterrupted is what a dying caller is told. The publication goes on; its outcome is in the log.
-var errInterrupted = errors.New("interrupted")
 
 // publishAndWait publishes a draft for a caller that waits in FLUSH or FSYNC, and returns when readers on this machine see it.
 func (f *FS) publishAndWait(cancel <-chan struct{}, thread uint32, d *draft, gesture uint64) fuse.Status {
@@ -178,11 +174,6 @@ func (f *FS) swap(file disk.File) {
 
 // refuse records why something was refused, in words, and returns its errno.
 func (f *FS) refuse(path string, c caller, err error) fuse.Status {
-	st := status(err)
-	if errors.Is(err, errInterrupted) {
-		st = fuse.EINTR
-	}
-	f.log.Info("refused", "name", path, "writer", c, "errno", syscall.Errno(st).Error(), "err", err)
 	f.remember(path, c, err)
-	return st
+	return status(err)
 }

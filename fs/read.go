@@ -46,12 +46,15 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 // openVersion is the whole cost of reading a cached config: one round trip, answered from memory.
 func (f *FS) openVersion(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut) fuse.Status {
 	pinned := e
-	if current, ok := f.store.Current(e.File); ok && current.Stamp != e.Stamp && f.bypassed(in.Pid, e) {
+	current, ok := f.store.Current(e.File)
+	stale := ok && current.Stamp != e.Stamp
+	switch {
+	case stale && (in.Pid == 0 || f.bypassed(in.Pid, e)):
 		// The program has this inode without a name that could be looked up: a file bind-mounted by itself. It must
-		// not stay on an old version for ever.
+		// not stay on an old version for ever. A thread that cannot be told from others (pid 0) might be such a one.
 		pinned = current
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
-	} else if ok && current.Stamp != e.Stamp && time.Since(f.started) > settling && f.goneStale(in.Pid, e) {
+	case stale && time.Since(f.started) > settling && f.goneStale(in.Pid, e):
 		return fuse.Status(syscall.ESTALE)
 	}
 	if err := f.bodies.check(pinned.Stamp); err != nil {

@@ -12,28 +12,50 @@ import (
 
 // refusal is why the last write to a name was refused. It is shown as .error/KIND/NAME until a write succeeds.
 type refusal struct {
-	path string // KIND/NAME
-	err  error
-	who  caller
-	when time.Time
+	path   string // KIND/NAME
+	err    error
+	who    caller
+	when   time.Time
+	logged time.Time
+	quiet  int // refusals since then that were not logged
 }
+
+// logEvery is how often the same refusal of the same writer is worth a line in the log.
+const logEvery = time.Minute
 
 // maxRefusals bounds how many are kept: anybody may try to write anything.
 const maxRefusals = 1024
 
+// remember keeps a refusal, and logs it unless it is one of many.
 func (f *FS) remember(path string, c caller, err error) {
+	r := f.keepRefusal(&refusal{path: path, err: err, who: c, when: now()})
+	if r.quiet == 0 {
+		f.log.Info("refused", "name", path, "writer", c, "errno", syscall.Errno(status(err)).Error(), "err", err)
+	}
+}
+
+// keepRefusal puts r in the place of the one before, and takes over its count if it is the same again.
+func (f *FS) keepRefusal(r *refusal) *refusal {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.refusals) >= maxRefusals {
-		var oldest uint64
-		for id, r := range f.refusals {
-			if oldest == 0 || r.when.Before(f.refusals[oldest].when) {
-				oldest = id
-			}
-		}
-		delete(f.refusals, oldest)
+	id := refusalID(r.path)
+	old := f.refusals[id]
+	r.logged = r.when
+	if old != nil && old.who.process == r.who.process && old.err.Error() == r.err.Error() && r.when.Sub(old.logged) < logEvery {
+		r.logged, r.quiet = old.logged, old.quiet+1
 	}
-	f.refusals[refusalID(path)] = &refusal{path: path, err: err, who: c, when: now()}
+	f.refusals[id] = r
+	if len(f.refusals) <= maxRefusals {
+		return r
+	}
+	oldest := id
+	for id, other := range f.refusals {
+		if other.when.Before(f.refusals[oldest].when) {
+			oldest = id
+		}
+	}
+	delete(f.refusals, oldest)
+	return r
 }
 
 // forgive forgets the refusal of a name that was just written.

@@ -43,12 +43,14 @@ func (f *FS) openVersionToWrite(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut
 	return fuse.OK
 }
 
+// errForeign refuses a writer whose thread the header does not name: it would be given another one's draft.
+var errForeign = fmt.Errorf("the writer is in a pid namespace that the monitor cannot see into: %w", registry.ErrPermission)
+
 // mayWrite says why a write to a file would be refused whatever its bytes are.
 func (f *FS) mayWrite(file disk.File, c caller) error {
 	switch {
 	case c.thread == 0:
-		return fmt.Errorf("the writer is in a pid namespace that the monitor cannot see into, and so cannot be told from others: %w",
-			registry.ErrPermission)
+		return errForeign
 	case f.o.ReadOnly || f.o.Publish == nil:
 		return fmt.Errorf("this mount is read only: %w", registry.ErrReadOnly)
 	case file.Kind == registry.Serverset:
