@@ -176,7 +176,7 @@ func jsonKey(v reflect.Value) (string, error) {
 // appendJSONNumber writes the number as Python does after reading it: an integer of any size as it is, all else by its float's
 // repr, infinite if it overflows.
 func appendJSONNumber(b []byte, s string) ([]byte, error) {
-	if length, _ := jsonNumberLength(s); length != len(s) {
+	if length, ok := jsonNumberLength(s); !ok || length != len(s) {
 		return nil, fmt.Errorf("JSON number %.40q: %w", s, ErrInvalid)
 	}
 	if strings.ContainsAny(s, ".eE") {

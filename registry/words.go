@@ -36,11 +36,15 @@ func splitWords(s string) ([]shellWord, error) {
 		case c == ' ' || c == '\t':
 			end()
 		case strings.IndexByte(shellOperators, c) >= 0:
-			if (c == '<' || c == '>') && started && strings.Trim(word.text, "0123456789") == "" {
+			redirects := c == '<' || c == '>'
+			if redirects && strings.Trim(word.text, "0123456789") == "" {
 				started = false // the 2 of 2>file
 			}
 			end()
 			words = append(words, shellWord{text: string(c), operator: true})
+			for redirects && i+1 < len(s) && strings.IndexByte("<>&|", s[i+1]) >= 0 {
+				i++ // >> and >& and so on
+			}
 		case c == '\'' || c == '"':
 			length, err := word.appendQuoted(s[i:])
 			if err != nil {

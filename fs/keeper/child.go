@@ -127,19 +127,20 @@ type backoff struct {
 }
 
 const (
-	firstPause = 50 * time.Millisecond
-	maxPause   = 5 * time.Second
+	freeRestarts = 3 // at once
+	firstPause   = 20 * time.Millisecond
+	maxPause     = 5 * time.Second
 )
 
-// next is how long to wait before the next start: nothing at first, then twice as long each time, with jitter.
+// next is how long to wait before the next start: not at all at first, then twice as long each time, with jitter.
 func (b *backoff) next(healthy bool) time.Duration {
 	if healthy {
 		b.streak = 0
 	}
 	b.streak++
-	if b.streak == 1 {
+	if b.streak <= freeRestarts {
 		return 0
 	}
-	pause := min(maxPause, firstPause<<min(b.streak-2, 16))
+	pause := min(maxPause, firstPause<<min(b.streak-freeRestarts-1, 16))
 	return pause/2 + rand.N(pause/2)
 }

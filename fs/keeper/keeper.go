@@ -32,7 +32,7 @@ const (
 	afterKill    = time.Second
 	lookInterval = 200 * time.Millisecond
 
-	serverHealthy = 100 * time.Millisecond // after Ready
+	serverHealthy = 50 * time.Millisecond // after Ready
 	pokerHealthy  = time.Second
 )
 
@@ -154,6 +154,7 @@ func (k *keeper) supervise(ctx context.Context) error {
 			err = k.handle(e)
 		case <-look.C:
 			if k.server != nil && zombie(k.server.pid()) {
+				_ = k.server.cmd.Process.Kill() // in case the others did not know
 				err = k.serverDied(errors.New("killed, some of its threads are stuck"))
 			}
 		case <-k.serverDue:
@@ -238,7 +239,7 @@ func (k *keeper) pokerDied(cause error) {
 
 func (k *keeper) logDeath(who string, dead *child, cause error, pause time.Duration, streak int) {
 	log := k.Logger.With("pid", dead.pid(), "cause", cause, "lived", time.Since(dead.born), "next_in", pause)
-	if streak > 2 {
+	if streak > freeRestarts {
 		log.Error(who+" keeps dying", "times", streak)
 		return
 	}

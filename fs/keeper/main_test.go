@@ -1,11 +1,13 @@
 package keeper
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -64,6 +66,9 @@ func keeperMain() error {
 	if err != nil {
 		return err
 	}
+	if err := impair(); err != nil {
+		return err
+	}
 	grace := serverGrace
 	if text := os.Getenv("GRACE"); text != "" {
 		if grace, err = time.ParseDuration(text); err != nil {
@@ -101,8 +106,54 @@ func need(t *testing.T) {
 // monitor is a keeper under test, with the log of all its processes.
 type monitor struct {
 	*process
-	t     *testing.T
-	mount string
+	t        *testing.T
+	mount    string
+	commands string // the socket on which the server takes orders
+}
+
+// did is what came of ops that a server was told to have done.
+type did struct {
+	results []unix.Errno
+	err     string
+	took    time.Duration
+	thread  uint32 // the poker's
+}
+
+// do has the present server do op count times in one call.
+func (m *monitor) do(count int, op Op) did {
+	m.t.Helper()
+	d, err := m.try(count, op)
+	if err != nil {
+		m.t.Fatalf("%+v: %v", op, err)
+	}
+	return d
+}
+
+func (m *monitor) try(count int, op Op) (did, error) {
+	var d did
+	conn, err := net.Dial("unix", m.commands)
+	if err != nil {
+		return d, err
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "%d\t%d\t%d\t%d\t%s\t%s\n", count, op.Kind, op.Parent, op.Node, op.Name, op.Path)
+	line, err := bufio.NewReaderSize(conn, 1<<20).ReadString('\n')
+	if err != nil {
+		return d, err
+	}
+	fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+	for text := range strings.FieldsSeq(strings.Trim(fields[0], "[]")) {
+		code, err := strconv.Atoi(text)
+		if err != nil {
+			return d, err
+		}
+		d.results = append(d.results, unix.Errno(code))
+	}
+	d.err = fields[1]
+	d.took, _ = time.ParseDuration(fields[2])
+	thread, err := strconv.Atoi(fields[3])
+	d.thread = uint32(thread)
+	return d, err
 }
 
 // watchdogTime is far more than any test takes: then the connection is cut, which frees whoever hangs in it.
@@ -121,8 +172,8 @@ func newMonitor(t *testing.T, env ...string) *monitor {
 
 func startMonitor(t *testing.T, dir string, env ...string) *monitor {
 	t.Helper()
-	m := &monitor{t: t, mount: dir}
-	m.process = start(t, "keeper", append(env, "MOUNT="+dir)...)
+	m := &monitor{t: t, mount: dir, commands: filepath.Join(filepath.Dir(dir), "commands")}
+	m.process = start(t, "keeper", append(env, "MOUNT="+dir, "COMMANDS="+m.commands)...)
 	watchdog := time.AfterFunc(watchdogTime, func() {
 		t.Errorf("watchdog: %s hangs, cutting it off\n%s", dir, m.log.String())
 		cutOff(dir)

@@ -31,10 +31,12 @@ func findMountPoint(path string) (string, error) {
 		return "", fmt.Errorf("mount on %s: %w: %s", path, err, fmt.Sprintf(format, args...))
 	}
 	point, err := resolve(path)
-	if errors.Is(err, unix.ENOENT) {
+	switch {
+	case errors.Is(err, unix.ENOENT):
 		return refuse(unix.ENOENT, "run mkdir -p %s", path)
-	}
-	if err != nil {
+	case errors.Is(err, unix.ENOTDIR):
+		return refuse(unix.ENOTDIR, "choose a directory as mount point")
+	case err != nil:
 		return "", fmt.Errorf("mount on %s: %w", path, err)
 	}
 	stack, err := mountsOn(point)
@@ -46,28 +48,22 @@ func findMountPoint(path string) (string, error) {
 		if top.fsType != fsType {
 			return refuse(unix.EBUSY, "%s (%s) is mounted there; run umount %s, or choose another mount point", top.fsType, top.source, path)
 		}
-		switch err := probe(point); {
-		case err == nil:
-			return refuse(unix.EBUSY, "a KingPin serves it already; stop that one, or choose another mount point")
-		case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
-			return point, nil // a dead one: it is mounted over
-		default:
-			return refuse(unix.EBUSY, "a KingPin is mounted there and does not answer (%v); stop it, then run umount -f %s", err, path)
+		switch probe(point) {
+		case dead:
+			return point, nil // it is mounted over
+		case hanging:
+			return refuse(unix.EBUSY, "a KingPin is mounted there and does not answer; stop it, then run umount -f %s", path)
 		}
+		return refuse(unix.EBUSY, "a KingPin serves it already; stop that one, or choose another mount point")
 	}
-	entries, err := os.Open(point)
-	if errors.Is(err, unix.ENOTDIR) {
+	entries, err := os.ReadDir(point)
+	switch {
+	case errors.Is(err, unix.ENOTDIR):
 		return refuse(unix.ENOTDIR, "choose a directory as mount point")
-	}
-	if err != nil {
+	case err != nil:
 		return "", fmt.Errorf("mount on %s: %w", path, err)
-	}
-	defer entries.Close()
-	if info, err := entries.Stat(); err != nil || !info.IsDir() {
-		return refuse(unix.ENOTDIR, "choose a directory as mount point")
-	}
-	if names, _ := entries.Readdirnames(1); len(names) > 0 {
-		return refuse(unix.ENOTEMPTY, "it holds %q, which the mount would hide; choose an empty directory", names[0])
+	case len(entries) > 0:
+		return refuse(unix.ENOTEMPTY, "it holds %q, which the mount would hide; choose an empty directory", entries[0].Name())
 	}
 	return point, nil
 }
@@ -106,8 +102,16 @@ func resolve(path string) (string, error) {
 	return "", unix.ELOOP
 }
 
-// probe asks what is mounted on path for an answer.
-func probe(path string) error {
+type health int
+
+const (
+	alive health = iota
+	dead
+	hanging
+)
+
+// probe asks what is mounted on path for an answer; any will do.
+func probe(path string) health {
 	answer := make(chan error, 1)
 	go func() { // left behind if it hangs: the caller gives up and the process ends
 		var st unix.Statfs_t
@@ -116,9 +120,12 @@ func probe(path string) error {
 	}()
 	select {
 	case err := <-answer:
-		return err
+		if errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED) {
+			return dead
+		}
+		return alive
 	case <-time.After(probeTimeout):
-		return unix.ETIMEDOUT
+		return hanging
 	}
 }
 
@@ -175,7 +182,7 @@ func unmount(point string, log *slog.Logger) error {
 func sweep(point string) error {
 	for {
 		stack, err := mountsOn(point)
-		if err != nil || len(stack) == 0 || stack[len(stack)-1].fsType != fsType || !errors.Is(probe(point), unix.ENOTCONN) {
+		if err != nil || len(stack) == 0 || stack[len(stack)-1].fsType != fsType || probe(point) != dead {
 			return err
 		}
 		if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {

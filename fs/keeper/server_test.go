@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -25,9 +26,16 @@ func serverMain() error {
 		fmt.Fprintln(os.Stderr, "the server says why")
 		return status(code)
 	}
+	runtime.LockOSThread()
+	if os.Getenv("SERVER_LEADER_ENDS") != "" && unix.Gettid() != unix.Getpid() {
+		return unix.Exec("/proc/self/exe", os.Args, os.Environ())
+	}
 	a, err := Attach()
 	if err != nil {
 		return err
+	}
+	if os.Getenv("SERVER_REFUSES") != "" && a.Incarnation > 1 {
+		return status(StatusFatal)
 	}
 	term, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
@@ -55,6 +63,9 @@ func serverMain() error {
 	}
 	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 {
 		return status(3)
+	}
+	if os.Getenv("SERVER_LEADER_ENDS") != "" && a.Incarnation == 1 {
+		unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0) // this thread alone
 	}
 	ended := make(chan struct{})
 	go func() { server.Wait(); close(ended) }()

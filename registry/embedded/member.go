@@ -105,6 +105,9 @@ func checkMember(m registry.Member) error {
 // enter holds the token, so that the serverset is not deleted between the look and the entry. It writes only when the orders run
 // out.
 func (r *Registry) enter(ctx context.Context, n registry.Name, m registry.Member) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case r.token <- struct{}{}:
 		defer func() { <-r.token }()

@@ -111,19 +111,19 @@ func (s *Store) openChecked(path string, v *version) (*os.File, error) {
 	return file, nil
 }
 
-// verify leaves the file at its beginning.
+// verify makes sure, once, that a file holds the bytes of a version, and leaves it at its beginning.
 func (s *Store) verify(file *os.File, v *version) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
-	stamp, size, sum := v.entry.Stamp, v.entry.Size, v.entry.SHA256 // never change
-	touched := info.ModTime().UnixNano() != int64(stamp)
-	if info.Size() == size && !touched && v.verified.Load() {
-		return nil
-	}
+	size, sum := v.entry.Size, v.entry.SHA256 // never change, so no lock
 	if info.Size() != size || !info.Mode().IsRegular() {
 		return fmt.Errorf("%s has %d bytes instead of %d: %w", file.Name(), info.Size(), size, registry.ErrChecksum)
+	}
+	touched := info.ModTime().UnixNano()
+	if v.verified.Load() == touched {
+		return nil
 	}
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
@@ -135,13 +135,7 @@ func (s *Store) verify(file *os.File, v *version) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if touched {
-		s.log.Warn("somebody touched an immutable body, its bytes are still right", "body", file.Name())
-		if err := setTime(file, stamp); err != nil {
-			s.log.Warn("time of a body not restored", "err", err)
-		}
-	}
-	v.verified.Store(true)
+	v.verified.Store(touched)
 	return nil
 }
 

@@ -14,36 +14,54 @@ type Changed struct {
 	Graph bool
 }
 
-// Changes yields what was committed, removed or linked, first of all at once what the watchers have not heard of, be that nothing.
-// Changes that come while the consumer works are yielded together afterwards, and none is lost. It ends with ctx, or with
-// the store.
+// Changes yields what was committed, removed or linked; first of all, at once, what the watchers have not heard of, be that
+// nothing. Changes that come while the consumer works are yielded together afterwards, and none is lost. It ends with ctx, or
+// with the store.
 func (s *Store) Changes(ctx context.Context) iter.Seq[Changed] {
 	return func(yield func(Changed) bool) {
-		f := &feed{files: map[File]struct{}{}, wake: make(chan struct{}, 1)}
-		s.mu.Lock()
-		s.index.backlog(f)
-		s.feeds[f] = struct{}{}
-		s.mu.Unlock()
-		defer func() {
-			s.mu.Lock()
-			delete(s.feeds, f)
-			s.mu.Unlock()
-		}()
-		f.notify()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-s.done:
-				return
-			case <-f.wake:
-			}
+		f := &feed{files: map[File]struct{}{}, note: (*feed).changed, wake: make(chan struct{}, 1)}
+		s.follow(ctx, f, s.index.backlog, func() bool {
 			s.mu.Lock()
 			changed := f.take()
 			s.mu.Unlock()
-			if !yield(changed) {
-				return
-			}
+			return yield(changed)
+		})
+	}
+}
+
+// Repairs yields Damaged, at once if there is any, and again whenever a file is added to it. It ends with ctx, or with the store.
+func (s *Store) Repairs(ctx context.Context) iter.Seq[[]File] {
+	return func(yield func([]File) bool) {
+		f := &feed{note: (*feed).damaged, wake: make(chan struct{}, 1)}
+		s.follow(ctx, f, func(*feed) {}, func() bool {
+			damaged := s.Damaged()
+			return len(damaged) == 0 || yield(damaged)
+		})
+	}
+}
+
+// follow calls next at once and whenever the feed noted something, until next says false. Setup runs when the feed begins.
+func (s *Store) follow(ctx context.Context, f *feed, setup func(*feed), next func() bool) {
+	s.mu.Lock()
+	setup(f)
+	s.feeds[f] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.feeds, f)
+		s.mu.Unlock()
+	}()
+	f.notify()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.done:
+			return
+		case <-f.wake:
+		}
+		if ctx.Err() != nil || !next() {
+			return
 		}
 	}
 }
@@ -52,6 +70,7 @@ func (s *Store) Changes(ctx context.Context) iter.Seq[Changed] {
 type feed struct {
 	files map[File]struct{}
 	graph bool
+	note  func(*feed, op) bool // notes what an op changed; true if the consumer should look
 	wake  chan struct{}
 }
 
@@ -68,22 +87,29 @@ func (x *index) backlog(f *feed) {
 	f.graph = !x.graph.equal(x.told)
 }
 
-// add notes what an op changed.
-func (f *feed) add(o op) {
+func (f *feed) changed(o op) bool {
 	switch o := o.(type) {
 	case put:
 		f.files[o.entry.File] = struct{}{}
+		return true
 	case remove:
 		f.files[o.file] = struct{}{}
+		return true
 	case graphChange:
-		if o.told {
-			return
-		}
-		f.graph = true
-	default:
-		return
+		f.graph = f.graph || !o.told
+		return !o.told
 	}
-	f.notify()
+	return false
+}
+
+func (f *feed) damaged(o op) bool {
+	switch o := o.(type) {
+	case put:
+		return o.restored
+	case damage:
+		return true
+	}
+	return false
 }
 
 func (f *feed) notify() {
@@ -98,14 +124,10 @@ func (f *feed) take() Changed {
 		Files: slices.SortedFunc(maps.Keys(f.files), compareFiles),
 		Graph: f.graph,
 	}
-	clear(f.files)
-	f.graph = false
+	f.files, f.graph = map[File]struct{}{}, false
 	return changed
 }
 
 func compareFiles(a, b File) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 }
-
-// damagedFiles sorted.
-func (x *index) damagedFiles() []File { return slices.SortedFunc(maps.Keys(x.damaged), compareFiles) }

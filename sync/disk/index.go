@@ -2,6 +2,7 @@ package disk
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync/atomic"
 
@@ -37,8 +38,8 @@ type removal struct {
 // version is one body.
 type version struct {
 	entry    Entry
-	lost     bool        // current, but its body is gone
-	verified atomic.Bool // its bytes were seen to be right since the store was opened
+	lost     bool         // current, but its body is gone
+	verified atomic.Int64 // mtime of the body when its bytes were seen to be right, in nanoseconds; 0: not since the store was opened
 }
 
 func newIndex() *index {
@@ -79,6 +80,9 @@ func (x *index) unlisted(kind registry.Kind) []*version {
 	return versions
 }
 
+// damagedFiles sorted.
+func (x *index) damagedFiles() []File { return slices.SortedFunc(maps.Keys(x.damaged), compareFiles) }
+
 // relist puts a new current version into the sorted list, in the place of the one before it.
 func (x *index) relist(v *version) {
 	list := x.sorted[v.entry.Kind]
@@ -112,7 +116,6 @@ func (o put) apply(x *index) {
 		known.old = append(known.old, before)
 	}
 	v := &version{entry: e}
-	v.verified.Store(o.data != nil)
 	known.current = v
 	x.versions[e.Stamp] = v
 	x.relist(v)
@@ -194,3 +197,5 @@ func (o mark) apply(x *index) {
 	x.saw(o.stamp)
 	x.id = max(x.id, o.id)
 }
+
+func (o complete) apply(x *index) {}

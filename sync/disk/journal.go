@@ -58,10 +58,14 @@ type replay struct {
 	torn    int64 // bytes after the end: a write that a crash cut short
 }
 
-// readJournal calls each with every whole record, in order. Its error is that of reading, or of each.
-func readJournal(file *os.File, each func(payload []byte) error) (r replay, err error) {
-	b, err := io.ReadAll(file)
+// readJournal calls each with every whole record and its end, in order. Its error is that of reading, or of each.
+func readJournal(file *os.File, each func(payload []byte, end int64) error) (r replay, err error) {
+	info, err := file.Stat()
 	if err != nil {
+		return r, fmt.Errorf("read journal: %w", err)
+	}
+	b := make([]byte, info.Size())
+	if _, err := io.ReadFull(file, b); err != nil {
 		return r, fmt.Errorf("read journal: %w", err)
 	}
 	var gap int64
@@ -76,7 +80,7 @@ func readJournal(file *os.File, each func(payload []byte) error) (r replay, err 
 			gap += int64(skip + 1)
 			continue
 		}
-		if err := each(payload); err != nil {
+		if err := each(payload, int64(at+length)); err != nil {
 			return r, fmt.Errorf("journal at byte %d: %w", at, err)
 		}
 		r.damaged, gap = r.damaged+gap, 0

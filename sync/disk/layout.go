@@ -110,22 +110,29 @@ func (l layout) create(exists bool) error {
 	return syncPath(string(l))
 }
 
-// acquire takes the lock that keeps a second process out. The kernel lets go of it when the process ends, however it ends.
-func (l layout) acquire() (*os.File, error) {
-	file, err := os.OpenFile(l.lock(), os.O_RDWR|os.O_CREATE, 0o644)
+// acquire takes the lock that keeps a second process out. The kernel lets go of it when the process ends, however it ends. On a
+// file system that became read only, which is what ext4 does about a bad disk, readOnly says so and the store can still be read.
+func (l layout) acquire() (file *os.File, readOnly, err error) {
+	file, err = os.OpenFile(l.lock(), os.O_RDWR|os.O_CREATE, 0o644)
+	if errors.Is(err, unix.EROFS) {
+		readOnly = fmt.Errorf("state directory %s: %w", string(l), err)
+		file, err = os.Open(l.lock())
+	}
 	if err != nil {
-		return nil, fmt.Errorf("state directory %s: %w", string(l), err)
+		return nil, nil, fmt.Errorf("state directory %s: %w", string(l), err)
 	}
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		holder := make([]byte, 20)
 		n, _ := file.ReadAt(holder, 0)
 		file.Close()
-		return nil, fmt.Errorf("state directory %s is in use by process %s: %w", string(l), strings.TrimSpace(string(holder[:n])), err)
+		return nil, nil, fmt.Errorf("state directory %s is in use by process %s: %w", string(l), strings.TrimSpace(string(holder[:n])), err)
 	}
-	// Only for the words above, so a full disk does not matter.
-	_ = file.Truncate(0)
-	_, _ = file.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
-	return file, nil
+	if readOnly == nil {
+		// Only for the words above, so a full disk does not matter.
+		_ = file.Truncate(0)
+		_, _ = file.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	}
+	return file, readOnly, nil
 }
 
 // syncPath makes the names in a directory durable.

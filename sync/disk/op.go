@@ -25,6 +25,7 @@ const (
 	opDamage
 	opMark
 	opGraph
+	opComplete
 )
 
 // put makes a new version current; the one before it becomes superseded.
@@ -69,6 +70,9 @@ type mark struct {
 	id    uint64 // the next graph id
 }
 
+// complete ends a checkpoint: what follows in the journal came later.
+type complete struct{}
+
 func (o put) append(b []byte) []byte {
 	e := o.entry
 	b = append(b, opPut)
@@ -112,6 +116,8 @@ func (o damage) append(b []byte) []byte { return appendFile(append(b, opDamage),
 func (o mark) append(b []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(append(b, opMark), uint64(o.stamp)), o.id)
 }
+
+func (o complete) append(b []byte) []byte { return append(b, opComplete) }
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
@@ -181,6 +187,8 @@ func (d *decoder) op() op {
 		return mark{stamp: Stamp(d.uint()), id: d.uint()}
 	case opGraph:
 		return d.graph()
+	case opComplete:
+		return complete{}
 	}
 	d.failed = true
 	return nil

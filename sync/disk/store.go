@@ -3,7 +3,6 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -44,6 +43,11 @@ type Store struct {
 	journal journal
 	lagging map[File]struct{} // the plain file is not what the index says
 
+	readOnly error         // why nothing can be written; set by Open
+	kick     chan struct{} // there is something for upkeep
+	repaired chan struct{} // closed when upkeep has put right what a crash left
+	kept     chan struct{} // closed when upkeep has ended
+
 	mu     sync.RWMutex
 	index  *index
 	feeds  map[*feed]struct{}
@@ -65,6 +69,10 @@ func Open(dir string, o Options) (*Store, error) {
 		index:   newIndex(),
 		feeds:   map[*feed]struct{}{},
 		done:    make(chan struct{}),
+
+		kick:     make(chan struct{}, 1),
+		repaired: make(chan struct{}),
+		kept:     make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -85,6 +93,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.release()
 		return nil, err
 	}
+	go s.upkeep()
 	return s, nil
 }
 
@@ -97,7 +106,7 @@ func (s *Store) open(wait time.Duration) error {
 		return err
 	}
 	for deadline := time.Now().Add(wait); ; time.Sleep(2 * time.Millisecond) {
-		s.lock, err = s.dir.acquire()
+		s.lock, s.readOnly, err = s.dir.acquire()
 		if err == nil {
 			break
 		}
@@ -111,36 +120,51 @@ func (s *Store) open(wait time.Duration) error {
 	if s.bodies, err = os.Open(s.dir.bodies()); err != nil {
 		return fmt.Errorf("state directory %s: %w", s.dir, err)
 	}
-	return s.load()
+	if err := s.load(exists); err != nil {
+		return fmt.Errorf("state directory %s: %w", s.dir, err)
+	}
+	return nil
 }
 
 // load reads the journal into the index.
-func (s *Store) load() (err error) {
-	s.journal.file, err = os.OpenFile(s.dir.journal(), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("state directory %s: %w", s.dir, err)
+func (s *Store) load(exists bool) error {
+	missing := isMissing(s.dir.journal())
+	file, err := os.OpenFile(s.dir.journal(), os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, unix.EROFS) {
+		file, err = os.Open(s.dir.journal())
 	}
+	if err != nil {
+		return err
+	}
+	s.journal.file = file
 	d := &decoder{intern: map[string]string{}}
-	found, err := readJournal(s.journal.file, func(payload []byte) error {
+	found, err := readJournal(file, func(payload []byte, end int64) error {
 		ops, err := d.ops(payload)
 		for _, o := range ops {
 			o.apply(s.index)
+			if _, ok := o.(complete); ok {
+				s.journal.base = end
+			}
 		}
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("state directory %s: %w", s.dir, err)
+		return err
 	}
 	s.index.graph = newGraph(s.index.graph.Dirs)
 	s.index.told = newGraph(s.index.told.Dirs)
 	s.journal.size = found.end
-	if found.torn > 0 {
-		if err := s.journal.file.Truncate(found.end); err != nil {
-			return fmt.Errorf("state directory %s: cut off what a crash left: %w", s.dir, err)
+	switch {
+	case found.damaged > 0 || missing && exists && !isEmpty(s.dir.bodies()):
+		s.log.Error("journal damaged, what it said there is lost", "path", s.dir.journal(), "bytes", found.damaged)
+		if s.readOnly == nil {
+			return s.adopt()
 		}
-	}
-	if found.damaged > 0 {
-		s.log.Warn("journal damaged, what it said there is lost", "dir", s.dir, "bytes", found.damaged)
+	case missing:
+		return syncPath(string(s.dir))
+	case found.torn > 0 && s.readOnly == nil:
+		s.log.Info("journal ends in a write that a crash cut short", "path", s.dir.journal(), "bytes", found.torn)
+		return file.Truncate(found.end)
 	}
 	return nil
 }
@@ -159,14 +183,17 @@ func (s *Store) Close() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
 		return nil
 	}
-	s.closed = true
-	close(s.done)
-	s.mu.Unlock()
 	s.record()
+	close(s.done)
+	s.writing.Unlock()
+	<-s.kept
+	s.writing.Lock()
 	s.release()
 	return nil
 }
@@ -219,6 +246,3 @@ func (s *Store) List(kind registry.Kind) []Entry {
 	}
 	return entries
 }
-
-// errClosed is what writes of a closed store answer.
-func (s *Store) errClosed() error { return fmt.Errorf("state directory %s: %w", s.dir, fs.ErrClosed) }

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -20,6 +21,9 @@ const (
 	stepApplied   step = "index switched"
 	stepPlain     step = "plain file renamed" // once for each file
 	stepDropped   step = "body dropped"       // once for each body
+
+	stepCheckpointWritten step = "checkpoint durable" // under another name
+	stepCheckpointRenamed step = "checkpoint in place"
 )
 
 // request is one change that a caller waits for. It happens as a whole or not at all.
@@ -75,18 +79,18 @@ func (s *Store) run(batch []*request) error {
 			r.done = true
 		}
 	}()
-	if s.closed {
-		return fail(batch, s.errClosed())
+	if err := s.writable(); err != nil {
+		return fail(batch, err)
 	}
 	p := &plan{store: s, seen: map[File]*version{}, last: s.index.last}
 	var ops []op
-	var journal []byte
+	var records []byte
 	for _, r := range batch {
-		p.ops = nil
+		p.ops, r.ops = nil, nil
 		if r.err = r.plan(p); r.err == nil {
 			r.ops = p.ops
 			ops = append(ops, r.ops...)
-			journal = appendOps(journal, r.ops)
+			records = appendOps(records, r.ops)
 		}
 	}
 	if len(ops) == 0 {
@@ -96,8 +100,13 @@ func (s *Store) run(batch []*request) error {
 	if err := s.prepare(ops); err != nil {
 		return fail(batch, errors.Join(err, s.undo(ops)))
 	}
-	if err := s.journal.append(journal, slices.ContainsFunc(ops, durable), func() { s.step(stepAppended) }); err != nil {
-		return fail(batch, errors.Join(err, s.undo(ops)))
+	binding := slices.ContainsFunc(ops, durable)
+	if err := s.journal.append(records, binding, func() { s.step(stepAppended) }); err != nil {
+		if binding {
+			return fail(batch, errors.Join(err, s.undo(ops)))
+		}
+		// A full disk must not keep anybody from dropping what fills it.
+		s.log.Warn("journal is behind", "err", err)
 	}
 	s.step(stepCommitted)
 	for _, r := range batch {
@@ -106,6 +115,22 @@ func (s *Store) run(batch []*request) error {
 	s.step(stepApplied)
 	s.publish(ops)
 	s.sweep(ops)
+	if s.journal.grown() || len(s.lagging) > 0 {
+		s.wakeUpkeep()
+	}
+	return nil
+}
+
+// writable says why nothing can be written. It first writes a journal anew that can no longer be trusted.
+func (s *Store) writable() error {
+	switch {
+	case s.closed:
+		return fmt.Errorf("state directory %s: %w", s.dir, fs.ErrClosed)
+	case s.readOnly != nil:
+		return s.readOnly
+	case s.journal.sick != nil:
+		return s.checkpoint()
+	}
 	return nil
 }
 
@@ -148,7 +173,9 @@ func (s *Store) apply(ops []op) {
 	for _, o := range ops {
 		o.apply(s.index)
 		for f := range s.feeds {
-			f.add(o)
+			if f.note(f, o) {
+				f.notify()
+			}
 		}
 	}
 }

@@ -1,0 +1,145 @@
+package keeper
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestNotifications(t *testing.T) {
+	m := newMonitor(t)
+	m.serving(1)
+	m.cat(t) // the kernel knows the file now
+	tests := []struct {
+		op   Op
+		want unix.Errno
+	}{
+		{Op{Kind: InvalidateInode, Node: fileNode}, 0},
+		{Op{Kind: InvalidateInode, Node: 1 << 40}, unix.ENOENT},
+		{Op{Kind: InvalidateEntry, Parent: 1, Name: "nobody"}, unix.ENOENT},
+		{Op{Kind: InvalidateEntry, Parent: 1 << 40, Name: fileName}, unix.ENOENT},
+		{Op{Kind: InvalidateEntry, Parent: 1, Name: fileName}, 0},
+		{Op{Kind: InvalidateInode, Node: fileNode}, unix.ENOENT}, // the entry held it
+		{Op{Kind: DeleteEntry, Parent: 1, Node: fileNode, Name: fileName}, unix.ENOENT},
+		{Op{Kind: Touch, Path: "nobody"}, unix.ENOENT},
+		{Op{Kind: Touch, Path: fileName}, 0},
+		{Op{Kind: DeleteEntry, Parent: 1, Node: fileNode, Name: fileName}, 0},
+		{Op{Kind: MakeDir, Path: fileName}, unix.EEXIST},
+		{Op{Kind: OpKind(99)}, unix.ENOSYS},
+	}
+	for _, test := range tests {
+		if d := m.do(1, test.op); d.err != "<nil>" || d.results[0] != test.want {
+			t.Errorf("%+v: %v %v, want %v", test.op, d.results, d.err, test.want)
+		}
+	}
+}
+
+func TestTouchIsOneEventOnTheFileAndItsDirectory(t *testing.T) {
+	m := newMonitor(t)
+	m.serving(1)
+	watch := start(t, "watch", "FILE="+m.mount+":"+m.mount+"/"+fileName)
+	eventually(t, "both are watched", func() bool { return strings.Count(watch.log.String(), "watching") == 2 })
+	const touches = 3
+	for n := range touches {
+		if d := m.do(1, Op{Kind: Touch, Path: fileName}); d.err != "<nil>" || d.results[0] != 0 {
+			t.Fatalf("touch: %+v", d)
+		}
+		eventually(t, "the events come", func() bool { return strings.Count(watch.log.String(), "CLOSE_WRITE") == 2*(n+1) })
+	}
+	var want strings.Builder
+	want.WriteString("watching 1\nwatching 2\n")
+	for range touches {
+		for _, event := range []string{"OPEN", "MODIFY", "CLOSE_WRITE"} {
+			fmt.Fprintf(&want, "1 %s %s\n2 %s \n", event, fileName, event)
+		}
+	}
+	if got := watch.log.String(); got != want.String() {
+		t.Errorf("heard:\n%swant:\n%s", got, want.String())
+	}
+}
+
+func TestLongBatchIsDoneWholeAndInOrder(t *testing.T) {
+	m := newMonitor(t)
+	m.serving(1)
+	const count = 5000
+	d := m.do(count, Op{Kind: InvalidateEntry, Parent: 1, Name: strings.Repeat("n", 200)})
+	if d.err != "<nil>" || len(d.results) != count {
+		t.Fatalf("%d results, %v", len(d.results), d.err)
+	}
+	if i := slices.IndexFunc(d.results, func(e unix.Errno) bool { return e != unix.ENOENT }); i >= 0 {
+		t.Errorf("result %d: %v", i, d.results[i])
+	}
+	t.Logf("%d notifications took %v", count, d.took)
+	if d := m.do(1, Op{Kind: Touch, Path: strings.Repeat("/x", unix.PathMax)}); !strings.Contains(d.err, "too long") {
+		t.Errorf("a path that is too long: %v", d.err)
+	}
+}
+
+func TestPokerIsReplacedAndItsLostWorkIsSaid(t *testing.T) {
+	m := newMonitor(t)
+	m.serving(1)
+	last := 0
+	for range 5 {
+		pid := m.poker(last)
+		eventually(t, "the server knows the new poker", func() bool {
+			d := m.do(1, Op{Kind: Touch, Path: fileName})
+			return d.thread == uint32(pid) && d.err == "<nil>" && d.results[0] == 0
+		})
+		unix.Kill(pid, unix.SIGSTOP)
+		lost := make(chan did, 1)
+		go func() { d, _ := m.try(1, Op{Kind: Touch, Path: fileName}); lost <- d }()
+		go func() { m.try(1, Op{Kind: Touch, Path: fileName}) }() // waits for its turn and is done by the next poker, or lost
+		select {
+		case d := <-lost:
+			t.Fatalf("a stopped poker answered: %+v", d)
+		case <-time.After(20 * time.Millisecond):
+		}
+		unix.Kill(pid, unix.SIGKILL)
+		if d := <-lost; !strings.Contains(d.err, ErrPoker.Error()) && d.err != "<nil>" {
+			t.Errorf("after the poker's death: %+v", d)
+		}
+		last = pid
+	}
+}
+
+func TestCodec(t *testing.T) {
+	ops := []Op{
+		{Kind: InvalidateEntry, Parent: 1, Name: "a"},
+		{Kind: MakeLink, Path: "/x/y", Name: "../z"},
+		{Kind: InvalidateInode, Node: ^uint64(0)},
+	}
+	msg, n, err := encode(77, ops)
+	if err != nil || n != len(ops) {
+		t.Fatal(n, err)
+	}
+	id, got, err := decode(msg)
+	if id != 77 || !reflect.DeepEqual(got, ops) || err != nil {
+		t.Errorf("%d %v %v", id, got, err)
+	}
+	results := []unix.Errno{0, unix.ENOENT, unix.EHWPOISON}
+	id, back, err := decodeAnswer(encodeAnswer(78, results))
+	if id != 78 || !slices.Equal(back, results) || err != nil {
+		t.Errorf("%d %v %v", id, back, err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	msg, _, _ := encode(1, []Op{{Kind: Touch, Name: "n", Path: "/p"}})
+	f.Add(msg)
+	f.Add(encodeAnswer(1, []unix.Errno{2}))
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		if id, ops, err := decode(msg); err == nil && len(msg) <= maxMessage {
+			again, n, err := encode(id, ops)
+			if err == nil && (n != len(ops) || !bytes.Equal(again, msg)) {
+				t.Errorf("%x became %x", msg, again)
+			}
+		}
+		decodeAnswer(msg)
+	})
+}
