@@ -83,13 +83,13 @@ func (k *keeper) spawn(argv, env []string, conn *os.File, files ...*os.File) (*c
 			c.conn.SetReadDeadline(time.Now().Add(lastWords))
 		}
 		<-heard
-		k.post(event{child: c, err: cmp(err)})
+		k.post(event{child: c, err: ending(err)})
 	})
 	return c, nil
 }
 
-// cmp gives an orderly exit words, since nil would say nothing.
-func cmp(err error) error {
+// ending gives an orderly exit words as well.
+func ending(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
 	}

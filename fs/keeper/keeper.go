@@ -49,7 +49,7 @@ type keeper struct {
 
 	// One mount's life.
 	fuse   *os.File
-	minor  uint32 // of the mount's device: the number of the connection
+	minor  uint32 // of the mount's device number: which mount is ours
 	pokes  [2]*os.File
 	events chan event
 	quit   chan struct{}
@@ -195,7 +195,9 @@ func (k *keeper) handle(e event) error {
 func (k *keeper) hear(r *report) {
 	switch {
 	case r.Init != nil:
-		k.init, k.reply = r.Init, r.InitReply
+		if k.init == nil { // the kernel negotiates once a mount
+			k.init, k.reply = r.Init, r.InitReply
+		}
 		k.server.say(notice{Saved: true})
 	case r.Ready:
 		k.server.ready = time.Now()

@@ -161,9 +161,9 @@ const (
 )
 
 // unmount takes the topmost mount off point; one that is in use goes on for those who use it, out of everybody's sight.
-func unmount(point string, log *slog.Logger) error {
+func unmount(point string, flags int, log *slog.Logger) error {
 	for deadline := time.Now().Add(busyFor); ; time.Sleep(busyPause) {
-		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW)
+		err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW|flags)
 		if errors.Is(err, unix.EINVAL) {
 			return nil // somebody else has done it
 		}
@@ -189,22 +189,6 @@ func sweep(point string) error {
 			return fmt.Errorf("unmount the dead mount on %s: %w", point, err)
 		}
 	}
-}
-
-// abort ends the connection of the FUSE mount with this minor device number: every request in it is answered with an
-// error. For the case that a child hangs in one that nobody will answer.
-func abort(minor uint32) error {
-	const control = "/sys/fs/fuse/connections"
-	name := filepath.Join(control, strconv.FormatUint(uint64(minor), 10), "abort")
-	err := os.WriteFile(name, []byte("1"), 0)
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err := unix.Mount("fusectl", control, "fusectl", 0, ""); err != nil {
-		return fmt.Errorf("mount fusectl: %w", err)
-	}
-	defer unix.Unmount(control, unix.MNT_DETACH)
-	return os.WriteFile(name, []byte("1"), 0)
 }
 
 // aborted says that the connection behind fd is at an end: unmounted, or aborted by somebody.

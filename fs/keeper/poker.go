@@ -52,8 +52,12 @@ func newPoker(conn *os.File, incarnation, thread uint32) (*Poker, error) {
 }
 
 // Thread is the thread that does the poker's system calls, as the kernel shows it in request headers; 0 while the keeper
-// has not yet been able to start a poker. It is never behind: a new poker makes no call before the server knows it.
+// cannot start a poker. It is never behind: a new poker makes no call before the server knows it.
 func (p *Poker) Thread() uint32 { return p.thread.Load() }
+
+// Is says whether a request whose header names this thread comes from the poker. The kernel shows thread 0 in requests of
+// its own and in those of foreign pid namespaces: these never do.
+func (p *Poker) Is(thread uint32) bool { return thread != 0 && thread == p.thread.Load() }
 
 // Do has the poker perform ops in order and returns one result for each, 0 for success. Ops of concurrent calls may come
 // in between. With an error, the results are those of the first ops, and of the others it is not known whether they were

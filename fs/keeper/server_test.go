@@ -170,17 +170,17 @@ func (f *oneFile) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrO
 }
 
 func (f *oneFile) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if in.Pid != f.poker.Thread() {
+	if !f.poker.Is(in.Pid) {
 		return fuse.EPERM
 	}
 	return f.attr(in.NodeId, &out.Attr)
 }
 
 func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY && in.Pid != f.poker.Thread() {
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY && !f.poker.Is(in.Pid) {
 		return fuse.EACCES // only the poker may open for writing
 	}
-	if os.Getenv("SERVER_HANGS") != "" && in.Pid == f.poker.Thread() {
+	if os.Getenv("SERVER_HANGS") != "" && f.poker.Is(in.Pid) {
 		select {}
 	}
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO // every read is a request

@@ -15,24 +15,25 @@ func (k *keeper) tearDown(cause error) error {
 		k.server.say(notice{Stopping: true})
 		_ = k.server.cmd.Process.Signal(unix.SIGTERM)
 	}
+	flags := 0
 	if k.poker != nil {
 		_ = k.poker.cmd.Process.Kill()
-		k.await(pokerGrace, k.poker)
+		if !k.await(pokerGrace, k.poker) {
+			// It waits in the kernel, out of reach of signals, for an answer that a server gives at once or never.
+			k.Logger.Error("poker is stuck, aborting the connection to the kernel", "mount", k.point)
+			flags = unix.MNT_FORCE
+		}
 	}
 	var err, stuck error
 	if !errors.Is(cause, errAborted) && !errors.Is(cause, errUnmounted) {
-		err = k.unmount()
+		err = k.unmount(flags)
 	}
 	if k.server != nil && !k.await(k.grace, k.server) {
 		k.Logger.Error("server does not end, killing it", "pid", k.server.pid(), "after", k.grace)
 		_ = k.server.cmd.Process.Kill()
 	}
 	if !k.await(afterKill, k.children...) {
-		// Somebody waits in the kernel for an answer that nobody will give.
-		k.Logger.Error("children are stuck, aborting the connection to the kernel", "mount", k.point, "err", abort(k.minor))
-		if !k.await(afterKill, k.children...) {
-			stuck = errors.New("a child is left behind, it cannot be killed")
-		}
+		stuck = errors.New("a child is left behind, it cannot be killed")
 	}
 	for _, f := range append(k.pokes[:], k.fuse) {
 		if f != nil {
@@ -47,8 +48,8 @@ func (k *keeper) tearDown(cause error) error {
 	return errors.Join(err, stuck)
 }
 
-// unmount takes this keeper's own mount off the mount point.
-func (k *keeper) unmount() error {
+// unmount takes this keeper's own mount off the mount point. With MNT_FORCE every request in it ends with an error first.
+func (k *keeper) unmount(flags int) error {
 	stack, err := mountsOn(k.point)
 	if err != nil || len(stack) == 0 {
 		return err
@@ -56,7 +57,7 @@ func (k *keeper) unmount() error {
 	if top := stack[len(stack)-1]; top.minor != k.minor {
 		return fmt.Errorf("unmount %s: %w: %s (%s) was mounted over it", k.point, unix.EBUSY, top.fsType, top.source)
 	}
-	if err := unmount(k.point, k.Logger); err != nil {
+	if err := unmount(k.point, flags, k.Logger); err != nil {
 		return fmt.Errorf("unmount %s: %w", k.point, err)
 	}
 	return nil
