@@ -151,3 +151,28 @@ func TestAnOldServersetFileReads(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
+
+func TestThePageOfFormatsShowsTheRealBytes(t *testing.T) {
+	page, err := os.ReadFile("FORMATS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []Name{"config.manageddata.spam.blacklist", "discovery.user.prod"} {
+		body, err := NewMetaconfig(name).Format()
+		if err != nil || !bytes.Contains(page, append([]byte("\n    "), append(body, '\n')...)) {
+			t.Errorf("FORMATS.md does not show %s, %v", body, err)
+		}
+	}
+	data, err := FormatMember(Member{Endpoint: "10.0.0.7:9090", Weight: 3, Labels: map[string]string{"zone": "a"}})
+	if err != nil || !bytes.Contains(page, bytes.ReplaceAll(data, []byte("\n"), []byte("\n    "))) {
+		t.Errorf("FORMATS.md does not show %s, %v", data, err)
+	}
+	for _, key := range []string{
+		Name("config.manageddata.spam.blacklist").Pointer().Key("1795296152.52"),
+		Name("discovery.user.prod").Metaconfig().Key("1795299306.24"),
+	} {
+		if !bytes.Contains(page, []byte("`"+key+"`")) {
+			t.Errorf("FORMATS.md does not show %s", key)
+		}
+	}
+}
