@@ -36,7 +36,7 @@ func FormatDeciders(percents map[string]int) []byte {
 // ParseDeciders reads the body of DeciderName. It is as patient as Python, because a gate must open and close whatever its
 // neighbours look like: a fraction counts as the next whole number and a number outside 0..100 as the nearest bound, which is how
 // Python's comparison with a bucket from 0 to 99 takes them; true and false are 1 and 0, as in Python. Entries of any other kind,
-// and names that ParseDeciderName refuses, are left out; CheckDeciders names them. Only a body that is no JSON object is an error; an
+// and names that ParseDeciderName refuses, are left out; UnreadableDeciders and CheckDeciders name them. Only a body that is no JSON object is an error; an
 // empty one is an empty map.
 func ParseDeciders(data []byte) (map[string]int, error) {
 	entries, err := parseDeciderEntries(data)
@@ -53,6 +53,25 @@ func ParseDeciders(data []byte) (map[string]int, error) {
 		}
 	}
 	return percents, nil
+}
+
+// UnreadableDeciders are the well-formed names in the body of DeciderName whose values ParseDeciders leaves out, sorted. Each is there
+// and broken, so whoever keeps the last good value of every decider keeps it for these.
+func UnreadableDeciders(data []byte) []string {
+	entries, err := parseDeciderEntries(data)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		if _, ok := deciderPercent(entries[name]); ok {
+			continue
+		}
+		if _, err := ParseDeciderName(name); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // CheckDeciders says what is wrong with a body that is about to be published as DeciderName: each entry that is not a well-formed

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,16 @@ func TestADeciderMapIsReadAsPatientlyAsPythonDoes(t *testing.T) {
 	}
 	if _, err := ParseDeciders(make([]byte, maxDeciders+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestABrokenDeciderIsNotAMissingOne(t *testing.T) {
+	got := UnreadableDeciders([]byte(`{"word": "50", "fine": 1, "half": 12.5, "nothing": null, "Upper": "x"}`))
+	if !slices.Equal(got, []string{"nothing", "word"}) {
+		t.Errorf("%q", got)
+	}
+	if got := UnreadableDeciders([]byte("[]")); got != nil {
+		t.Errorf("%q", got)
 	}
 }
 
@@ -152,6 +163,11 @@ func FuzzParseDeciders(f *testing.F) {
 		percents, err := ParseDeciders(data)
 		if err != nil {
 			return
+		}
+		for _, name := range UnreadableDeciders(data) {
+			if _, read := percents[name]; read {
+				t.Errorf("%q is read and unreadable", name)
+			}
 		}
 		for name, percent := range percents {
 			if _, err := ParseDeciderName(name); err != nil || percent < 0 || percent > 100 {
