@@ -1,0 +1,143 @@
+package main
+
+import (
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// The types of this file are an interface: what the files of MOUNT/.status hold, what the control socket answers and what
+// --output json prints. Keys are lower case, times RFC 3339 and left out when there is none, durations seconds as numbers,
+// sizes bytes. A key may be added; none is ever renamed, removed or given another type.
+
+// monitorStatus is .status/monitor.json and GET /v1/monitor.
+type monitorStatus struct {
+	Version       string    `json:"version"` // of the running binary
+	PID           int       `json:"pid"`     // of the server
+	Started       time.Time `json:"started"` // the server
+	Uptime        float64   `json:"uptime"`
+	Restarts      int       `json:"restarts"` // of the server, by its keeper
+	Ready         bool      `json:"ready"`    // every name that this machine follows was looked at, and its last good version is served
+	Reason        string    `json:"reason"`   // why it is not ready
+	Writable      bool      `json:"writable"` // a write would be tried now
+	WriteError    string    `json:"write_error"`
+	Mount         string    `json:"mount"`        // empty with --no-mount
+	State         string    `json:"state"`        // the state directory
+	Files         string    `json:"files"`        // the plain tree in it, readable with the monitor dead
+	Control       string    `json:"control"`      // the control socket
+	Registry      string    `json:"registry"`     // embedded
+	Source        string    `json:"source"`       // the file or the address of the registry
+	Dependencies  []string  `json:"dependencies"` // the roots of what this machine follows
+	ReadOnly      bool      `json:"read_only"`
+	PublishGroup  string    `json:"publish_group"` // empty: root alone publishes
+	CreateByWrite bool      `json:"create_by_write"`
+	MaxBody       int64     `json:"max_body"`
+	Names         int       `json:"names"`   // configs and serversets followed
+	Current       int       `json:"current"` // of them: what is published is what is here
+	Stale         int       `json:"stale"`   // an older version is served meanwhile
+	Held          int       `json:"held"`    // a version was not believed; the last good one is served
+	Pending       int       `json:"pending"` // no version was ever here, and one is awaited
+	Missing       int       `json:"missing"` // a dependency holds it, but there is no such name
+}
+
+// nameStatus is a member of .status/names.json and of GET /v1/names, and what kingpin stat prints.
+type nameStatus struct {
+	Name         string    `json:"name"`
+	Kind         string    `json:"kind"`   // config, serverset or decider
+	State        string    `json:"state"`  // current, stale, held, pending or missing, as above; unknown when there is nobody to ask
+	Reason       string    `json:"reason"` // why it is not current
+	Version      string    `json:"version"`
+	Author       string    `json:"author"`
+	Message      string    `json:"message"`
+	Published    time.Time `json:"published,omitzero"`
+	Age          float64   `json:"age"` // since the version is current here
+	Size         int64     `json:"size"`
+	SHA256       string    `json:"sha256"`
+	Dependencies []string  `json:"dependencies"` // followed here, that hold the name themselves
+	Path         string    `json:"path"`         // of its file
+}
+
+// listedName is a member of kingpin ls and of GET /v1/registry/names.
+type listedName struct {
+	Name     string `json:"name"`
+	Kind     string `json:"kind"`
+	Followed bool   `json:"followed"` // by this machine
+}
+
+// knownName is GET /v1/registry/names/NAME: what the whole registry knows of one name.
+type knownName struct {
+	listedName
+	Exists       bool     `json:"exists"`
+	Dependencies []string `json:"dependencies"` // all in the registry that hold the name themselves
+	Nearest      string   `json:"nearest"`      // if it does not exist: the name that was probably meant
+}
+
+// dependencyStatus is a member of GET /v1/dependencies, and what kingpin dep ls prints.
+type dependencyStatus struct {
+	Name     string   `json:"name"`
+	Members  []string `json:"members"`
+	Followed bool     `json:"followed"`
+}
+
+// publishRecord is a member of .status/publishes.json: the last publishes from this machine, newest first.
+type publishRecord struct {
+	Name    string    `json:"name"`
+	Time    time.Time `json:"time"`
+	Took    float64   `json:"took"`
+	Result  string    `json:"result"` // ok, or the kind of an apiError
+	Error   string    `json:"error"`
+	Version string    `json:"version"`
+	Author  string    `json:"author"`
+	Message string    `json:"message"`
+	Size    int64     `json:"size"`
+}
+
+// createRequest is the body of POST /v1/names.
+type createRequest struct {
+	Name         string   `json:"name"`
+	Dependencies []string `json:"dependencies"` // none: the first of this machine
+	Body         []byte   `json:"body"`         // base64; null: created, not written
+}
+
+// created answers POST /v1/names, and is what kingpin create prints.
+type created struct {
+	Name         string   `json:"name"`
+	Kind         string   `json:"kind"`
+	Dependencies []string `json:"dependencies"`
+	Followed     bool     `json:"followed"` // by this machine, through one of them
+}
+
+// published answers PUT /v1/names/NAME, and is what kingpin put prints.
+type published struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Changed bool   `json:"changed"` // false: these bytes were current already
+}
+
+// memberRequest is the body of POST and DELETE /v1/dependencies/DEP/members.
+type memberRequest struct {
+	Members []string `json:"members"`
+}
+
+// apiError is the body of every answer that is no success.
+type apiError struct {
+	Kind    string `json:"kind"` // a word of the table of failures, or failed
+	Message string `json:"message"`
+}
+
+// names as strings, never nil: a list that is empty is [] in JSON.
+func texts[S ~string](list []S) []string {
+	out := make([]string, 0, len(list))
+	for _, s := range list {
+		out = append(out, string(s))
+	}
+	return out
+}
+
+// kindOf a word that may be a name or a dependency.
+func kindOf(edge registry.Edge) string {
+	if name, ok := edge.Name(); ok {
+		return name.Kind().String()
+	}
+	return "dependency"
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+)
+
+func runCat(ctx context.Context, inv *invocation) error {
+	t, err := inv.openTree(ctx)
+	if err != nil {
+		return err
+	}
+	for _, word := range inv.words {
+		if err := t.cat(ctx, word, inv); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cat copies one file, or one version, to stdout.
+func (t *tree) cat(ctx context.Context, word string, inv *invocation) error {
+	g, err := t.named(ctx, word)
+	if err != nil {
+		return err
+	}
+	if g.version != "" {
+		data, err := t.version(ctx, inv, g)
+		if err != nil {
+			return err
+		}
+		_, err = inv.stdout.Write(data)
+		return err
+	}
+	file, err := os.Open(g.path(t.root))
+	if err != nil {
+		return fmt.Errorf("cat %s: %w", g, fromErrno(err))
+	}
+	defer file.Close()
+	if _, err := io.Copy(inv.stdout, file); err != nil {
+		return fmt.Errorf("cat %s: %w", g, fromErrno(err))
+	}
+	return nil
+}
+
+// version fetches one published version, by its token or by how many versions it is before the current one.
+func (t *tree) version(ctx context.Context, inv *invocation, g target) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
+	defer cancel()
+	if g.dir != "config" {
+		return nil, wrongUsage("%s has no versions: only configs keep them", g)
+	}
+	return t.control.send(ctx, "GET", "/v1/names/"+g.name+"/versions/"+url.PathEscape(g.version), nil)
+}

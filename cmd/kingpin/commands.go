@@ -1,0 +1,149 @@
+package main
+
+import "time"
+
+// commands is the command line: all verbs, in the order of help.
+func commands() []command {
+	monitorFlags := append(settings(),
+		option{name: "config", value: defaultConf, word: "FILE", usage: "the configuration file; FILE.d/*.conf comes after it"},
+		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
+		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
+		option{name: "demo", value: false, usage: "give a registry that is new a config to play with"},
+		option{name: "hints", value: false, usage: "say on stderr what to try, as at a terminal"},
+	)
+	return []command{
+		{
+			name: "monitor", brief: "mount and serve /var/kingpin, in the foreground", run: runMonitor,
+			flags: monitorFlags, exits: []int{exitFailed, exitUsage, exitNoRight},
+			long: `
+The monitor keeps the names of this machine's dependencies on the local disk, up to date, and serves them as files. Each
+flag is also a key of the configuration file (key = value, # starts a comment, a key may be repeated for a list and is
+emptied by an empty value) and, in capitals behind KINGPIN_, a variable of the environment. A flag counts before the
+environment, that before the files, those before the default. An unknown key is an error.
+
+The registry is embedded: one file in the state directory, for this machine alone. A --dependency that does not exist in it
+is created. SIGTERM and Ctrl-C finish the publishes under way and unmount.`,
+		},
+		{
+			name: "status", brief: "is this machine ready, stale, holding something back?", run: runStatus,
+			args: []arg{{name: "NAME", optional: true, values: completeNames}}, exits: []int{exitDone, exitFailed, exitNoName, exitUnreachable},
+			long: `
+Ends with 0 if the machine is ready, or the name current, and with 1 if not. Names that are not current are listed with
+the reason.`,
+		},
+		{
+			name: "wait", brief: "block until the machine is ready and the names can be read", run: runWait,
+			args:  []arg{{name: "NAME", optional: true, repeated: true, values: completeNames}},
+			flags: []option{{name: "timeout", value: 60 * time.Second, word: "TIME", usage: "how long to wait"}},
+			exits: []int{exitDone, exitUnreachable},
+			long: `
+For init containers and ExecStartPre=. It may be started before the monitor is. When the time is over it says what is in the
+way and ends with 6.`,
+		},
+		{
+			name: "ls", brief: "list the names followed here", run: runLs,
+			args: []arg{{name: "PATTERN", optional: true, values: completeNames}},
+			flags: []option{
+				{name: "all", short: "a", value: false, usage: "every name in the registry"},
+				{name: "long", short: "l", value: false, usage: "with kind, state, version, age, author and size"},
+			},
+			exits: []int{exitDone, exitNoName, exitUnreachable, exitNoRight},
+			long: `
+PATTERN is a part of the name, a pattern with * ? [], or a directory of the mount: config/, serverset/, decider/.`,
+		},
+		{
+			name: "cat", brief: "print the current version, or NAME@VERSION", run: runCat,
+			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
+			exits: []int{exitDone, exitNoName, exitUnreachable},
+		},
+		{
+			name: "stat", brief: "version, author, age, size, checksum, dependencies and state", run: runStat,
+			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
+			exits: []int{exitDone, exitNoName, exitUnreachable},
+			long:  `With -o json it prints an object; of several names, a list of them.`,
+		},
+		{
+			name: "create", brief: "make a new config or serverset, and subscribe a dependency to it", run: runCreate,
+			args:  []arg{{name: "NAME"}, {name: "FILE|-", optional: true}},
+			flags: []option{{name: "dep", value: []string{}, word: "DEP", usage: "who shall follow it: a dependency (repeatable; default: the first of this machine)", values: completeDependencies}},
+			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
+			long: `
+A config without FILE is empty until it is written for the first time.`,
+		},
+		{
+			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut,
+			args: []arg{{name: "NAME", values: completeNames}, {name: "FILE|-", optional: true}},
+			flags: []option{
+				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
+				{name: "base", value: "", word: "VERSION", usage: "publish only if this version is still the current one"},
+				{name: "dry-run", value: false, usage: "check it and show the difference, publish nothing"},
+				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
+			},
+			exits: []int{exitDone, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
+			long: `
+The same bytes again make no version. When it is refused, the reason is also in MOUNT/.error/config/NAME. An interrupt while
+the version is on its way does not end the command: it says what became of it.`,
+		},
+		{
+			name: "dep ls", brief: "list dependencies, or the members of one", run: runDepLs,
+			args:  []arg{{name: "DEP", optional: true, values: completeDependencies}},
+			flags: []option{{name: "all", short: "a", value: false, usage: "every dependency in the registry, not only those followed here"}},
+			exits: []int{exitDone, exitNoName, exitUnreachable, exitNoRight},
+		},
+		{
+			name: "dep tree", brief: "the graph under a dependency, or under those of this machine", run: runDepTree,
+			args:  []arg{{name: "DEP", optional: true, values: completeDependencies}},
+			exits: []int{exitDone, exitNoName, exitUnreachable, exitNoRight},
+		},
+		{
+			name: "dep why", brief: "every path from a dependency of this machine to a name", run: runDepWhy,
+			args:  []arg{{name: "NAME", values: completeEdges}},
+			exits: []int{exitDone, exitNoName, exitUnreachable},
+			long:  `With -o name it prints the dependencies that hold the name themselves.`,
+		},
+		{
+			name: "dep create", brief: "make an empty dependency", run: runDepCreate,
+			args: []arg{{name: "DEP"}}, exits: []int{exitDone, exitRefused, exitUnreachable, exitNoRight},
+		},
+		{
+			name: "dep delete", brief: "delete an empty dependency", run: runDepDelete,
+			args:  []arg{{name: "DEP", values: completeDependencies}},
+			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
+		},
+		{
+			name: "dep add", brief: "subscribe everybody who has DEP to names or dependencies", run: runDepAdd,
+			args:  []arg{{name: "DEP", values: completeDependencies}, {name: "NAME", repeated: true, values: completeEdges}},
+			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
+		},
+		{
+			name: "dep rm", brief: "unsubscribe everybody who has DEP from names or dependencies", run: runDepRm,
+			args:  []arg{{name: "DEP", values: completeDependencies}, {name: "NAME", repeated: true, values: completeEdges}},
+			flags: []option{{name: "yes", short: "y", value: false, usage: "do not ask; needed for members of base.dep, which every machine has"}},
+			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
+			long: `
+It says first how many names that is, and asks if it is at a terminal. A machine keeps a name that it has through another
+dependency.`,
+		},
+		{
+			name: "completion", brief: "print what makes a shell complete commands and names", run: runCompletion, alone: true,
+			args: []arg{{name: "bash|zsh|fish", values: completeShells}},
+			long: `
+  bash  source <(kingpin completion bash)
+  zsh   source <(kingpin completion zsh)
+  fish  kingpin completion fish | source`,
+		},
+		helpCommand(),
+		{name: "version", brief: "print the version", run: runVersion, alone: true},
+		{name: "__complete", args: []arg{{name: "WORD", repeated: true, optional: true}}, brief: "candidates for the last word", run: runComplete, hidden: true, alone: true, raw: true},
+		{name: "__docs", brief: "print docs/cli.md", run: runDocs, hidden: true, alone: true},
+		{name: "__server", brief: "the process that serves a mount", run: runServer, hidden: true, flags: monitorFlags},
+		{name: "__poker", brief: "the process that touches a mount", run: runPoker, hidden: true, alone: true},
+	}
+}
+
+func helpCommand() command {
+	return command{
+		name: "help", brief: "explain a command", run: runHelp, alone: true,
+		args: []arg{{name: "COMMAND", optional: true, repeated: true, values: completeVerbs}},
+	}
+}

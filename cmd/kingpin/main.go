@@ -1,0 +1,28 @@
+// Command kingpin faces the operator: the monitor and every verb that a person or a script types.
+//
+// One table of commands, in commands.go, is the whole command line as data: dispatch, help, completion and docs/cli.md are
+// made from it, so they cannot disagree. One table of failures, in exit.go, turns errors into exit codes, errno into errors
+// and both into the control socket's answers.
+//
+// A verb reads and writes the files of the mount, with the caller's own rights, as any program would. What is not a file
+// gesture goes through the control socket (control.go) to the monitor, which alone holds the registry. The monitor itself is
+// monitor.go (the keeper's side) and server.go (the side that does the work); its settings are one table in setting.go.
+//
+// Data goes to stdout, words to stderr; the JSON, the exit codes and the keys of the status files are an interface.
+//
+// Locks: recorder.mu and engine.mu, each a leaf.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}

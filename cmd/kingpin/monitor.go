@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// monitorSettings are the settings of a monitor, checked.
+type monitorSettings struct {
+	dependencies  []registry.Dependency // never none
+	mount         string                // absolute
+	state         string                // absolute
+	noMount       bool
+	readOnly      bool
+	publishGroup  string
+	group         int // its gid; -1: there is none
+	createByWrite bool
+	maxBody       int64
+	logLevel      string
+	logFormat     string
+
+	demo  bool      // give a new registry a config
+	hints io.Writer // where a person reads along; nil: nobody does
+}
+
+// roots are the dependencies that this machine follows on its own account.
+func (set monitorSettings) roots() []registry.Dependency {
+	if slices.Contains(set.dependencies, registry.BaseDependency) {
+		return set.dependencies
+	}
+	return append(slices.Clone(set.dependencies), registry.BaseDependency)
+}
+
+// maxMaxBody is the largest --max-body: a body passes through memory whole.
+const maxMaxBody = 1 << 30
+
+// settings checks the effective values.
+func (r resolved) settings() (monitorSettings, error) {
+	text := func(name string) string { return r.set.Lookup(name).Value.String() }
+	truth := func(name string) bool { return text(name) == "true" }
+	set := monitorSettings{
+		mount: absolute(text("mount")), state: absolute(text("state")),
+		noMount: truth("no-mount"), readOnly: truth("read-only"), createByWrite: truth("create-by-write"),
+		publishGroup: text("publish-group"), group: -1,
+		logLevel: text("log-level"), logFormat: text("log-format"),
+	}
+	var bytes size
+	if err := bytes.Set(text("max-body")); err != nil || bytes < 1 || bytes > maxMaxBody {
+		return set, fmt.Errorf("max-body %s is not from 1 to %s", text("max-body"), size(maxMaxBody))
+	}
+	set.maxBody = int64(bytes)
+	words, _ := r.set.GetStringArray("dependency")
+	for _, word := range words {
+		d, err := registry.ParseDependency(word)
+		if err != nil {
+			return set, err
+		}
+		set.dependencies = append(set.dependencies, d)
+	}
+	if len(set.dependencies) == 0 {
+		return set, fmt.Errorf("no dependency: say what this machine follows")
+	}
+	if !set.noMount && (set.state == set.mount || within(set.state, set.mount)) {
+		return set, fmt.Errorf("state %s is inside the mount %s, which would hide it", set.state, set.mount)
+	}
+	if files := filepath.Join(set.state, "files"); !set.noMount && (set.mount == files || within(set.mount, files)) {
+		return set, fmt.Errorf("mount %s is inside the plain files %s, which it would hide", set.mount, files)
+	}
+	return set, set.findGroup()
+}
+
+func within(path, dir string) bool { return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") }
+
+// findGroup turns the name, or number, of the publish group into a gid.
+func (set *monitorSettings) findGroup() error {
+	if set.publishGroup == "" {
+		return nil
+	}
+	if g, err := user.LookupGroup(set.publishGroup); err == nil {
+		set.group, err = strconv.Atoi(g.Gid)
+		return err
+	}
+	gid, err := strconv.Atoi(set.publishGroup)
+	if err != nil || gid < 0 {
+		return fmt.Errorf("publish-group: there is no group %q on this machine", set.publishGroup)
+	}
+	set.group = gid
+	return nil
+}
+
+// runMonitor is the process that an operator starts: the keeper, or without a mount the whole monitor.
+func runMonitor(ctx context.Context, inv *invocation) error {
+	effective, err := inv.resolveFor()
+	if err != nil {
+		return usageError{err}
+	}
+	if inv.bool("print-config") {
+		return inv.emit(output{json: effective.list(), names: settingNames(), table: effective.print})
+	}
+	set, err := effective.settings()
+	if err != nil {
+		return usageError{err}
+	}
+	if inv.bool("check-config") {
+		inv.say("the configuration is valid")
+		return nil
+	}
+	set.demo = inv.bool("demo")
+	log := newLogger(inv.stderr, set.logLevel, set.logFormat)
+	if inv.bool("hints") || terminal(inv.stderr) {
+		set.hints = inv.stderr
+		fmt.Fprintf(inv.stderr, "kingpin %s  registry: embedded (%s), this machine only\n",
+			version, shorter(filepath.Join(set.state, registryFile)))
+	}
+	if set.noMount {
+		return inv.monitorFiles(ctx, set, log)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	server := append([]string{self, "__server"}, effective.flags()...)
+	if set.demo {
+		server = append(server, "--demo")
+	}
+	if set.hints != nil {
+		server = append(server, "--hints")
+	}
+	err = keeper.Run(ctx, keeper.Config{Mount: set.mount, Server: server, Poker: []string{self, "__poker"}, Logger: log})
+	return noErrno(err)
+}
+
+// monitorFiles is a monitor without a mount, in one process.
+func (inv *invocation) monitorFiles(ctx context.Context, set monitorSettings, log *slog.Logger) error {
+	s, err := openServer(set, log)
+	if err != nil {
+		return noErrno(err)
+	}
+	err = s.run(ctx, s.serveFiles)
+	return noErrno(errors.Join(err, s.close()))
+}
+
+// noErrno keeps the words of an error: an errno in a monitor's own trouble is no answer of a mount, so it must not choose the exit
+// code, except that it is a matter of rights.
+func noErrno(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return remote{err.Error(), registry.ErrPermission}
+	}
+	return errors.New(err.Error())
+}
+
+// shorter is a path as it is from here, if that is not longer.
+func shorter(path string) string {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(cwd, path); err == nil && len(rel) < len(path) && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return path
+}
+
+// serverSettings are those that the keeper was started with, handed on as flags: the files and the environment were read once.
+func (inv *invocation) serverSettings() (monitorSettings, error) {
+	r, err := resolve(inv.flags, nil, func(string) (string, bool) { return "", false })
+	if err != nil {
+		return monitorSettings{}, usageError{err}
+	}
+	set, err := r.settings()
+	if err != nil {
+		return set, usageError{err}
+	}
+	set.demo = inv.bool("demo")
+	if inv.bool("hints") {
+		set.hints = inv.stderr
+	}
+	return set, nil
+}
+
+// runPoker is the process that touches the mount on the server's behalf.
+func runPoker(context.Context, *invocation) error {
+	return keeper.Poke()
+}

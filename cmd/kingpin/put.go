@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// publication is what put asks for.
+type publication struct {
+	target  target
+	body    []byte
+	message string
+	base    string
+	hasBase bool // publish only over this version
+	force   bool
+}
+
+func runPut(ctx context.Context, inv *invocation) error {
+	t, err := inv.openTree(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := t.named(ctx, inv.word(0))
+	if err != nil {
+		return err
+	}
+	if g.version != "" {
+		return wrongUsage("put makes a new version, it cannot be told which: %s@%s", g, g.version)
+	}
+	if err := t.writable(); err != nil {
+		return err
+	}
+	body, err := inv.readBody(inv.word(1), t.monitor.MaxBody)
+	if err != nil {
+		return err
+	}
+	p := publication{
+		target: g, body: body, message: inv.string("message"), force: inv.bool("force"),
+		base: inv.string("base"), hasBase: inv.flags.Changed("base"),
+	}
+	if inv.bool("dry-run") {
+		return t.tryOut(ctx, inv, p)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: %s was not published", g)
+	}
+	// From here on an interrupt does not end the program: it would leave the caller not knowing.
+	p2, err := t.publish(context.WithoutCancel(ctx), inv, p)
+	if err != nil {
+		return err
+	}
+	if p2.Changed {
+		inv.say("published %s as %s", p2.Name, p2.Version)
+	} else {
+		inv.say("unchanged: %s holds these bytes, as %s", p2.Name, p2.Version)
+	}
+	return inv.emit(output{json: p2, names: []string{p2.Name + "@" + p2.Version}})
+}
+
+// readBody reads FILE, or stdin if there is none or it is -.
+func (inv *invocation) readBody(file string, most int64) ([]byte, error) {
+	in := inv.stdin
+	if file == "" || file == "-" {
+		file = "stdin"
+		if terminal(inv.stdin) {
+			inv.say("reading from the terminal; end with Ctrl-D")
+		}
+	} else {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, errors.New(err.Error()) // its errno is no answer of the mount
+		}
+		defer f.Close()
+		in = f
+	}
+	body, err := io.ReadAll(io.LimitReader(in, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %v", file, err)
+	}
+	if int64(len(body)) > most {
+		return nil, fmt.Errorf("%s has more than %s, the monitor's --max-body: %w", file, size(most), registry.ErrTooLarge)
+	}
+	return body, nil
+}
+
+// publish writes the file of the mount, or asks the monitor where there are plain files only.
+func (t *tree) publish(ctx context.Context, inv *invocation, p publication) (published, error) {
+	if !t.served {
+		return t.send(ctx, inv, p)
+	}
+	path := p.target.path(t.root)
+	before, _ := xattr(path, "version")
+	after, err := p.write(path)
+	if err != nil {
+		return published{}, t.refused(p.target, err)
+	}
+	return published{Name: p.target.String(), Version: after, Changed: after != before}, nil
+}
+
+// send publishes through the control socket.
+func (t *tree) send(ctx context.Context, inv *invocation, p publication) (published, error) {
+	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
+	defer cancel()
+	if p.target.dir == registry.Decider.String() {
+		return published{}, fmt.Errorf("%s: deciders are published through a mount, and here is none: %w", p.target, registry.ErrReadOnly)
+	}
+	var done published
+	err := t.control.callWith(ctx, "PUT", p.request(), bytes.NewReader(p.body), &done)
+	return done, err
+}
+
+// request is what the control socket is asked to publish.
+func (p publication) request() string {
+	query := url.Values{}
+	if p.message != "" {
+		query.Set("message", p.message)
+	}
+	if p.hasBase {
+		query.Set("base", p.base)
+	}
+	if p.force {
+		query.Set("force", "1")
+	}
+	return "/v1/names/" + p.target.name + "?" + query.Encode()
+}
+
+// write makes the one gesture that publishes a file: cut it, say why and over what, write, sync, close. It returns the version
+// that the file has then.
+func (p publication) write(path string) (string, error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return "", err
+	}
+	version, err := p.writeTo(file)
+	if closing := file.Close(); err == nil && closing != nil {
+		return "", closing
+	}
+	return version, err
+}
+
+func (p publication) writeTo(file *os.File) (string, error) {
+	for _, a := range []struct {
+		key, value string
+		wanted     bool
+	}{
+		{"message", p.message, p.message != ""},
+		{"base", p.base, p.hasBase},
+		{"force", "1", p.force},
+	} {
+		if !a.wanted {
+			continue
+		}
+		if err := unix.Fsetxattr(int(file.Fd()), xattrPrefix+a.key, []byte(a.value), 0); err != nil {
+			return "", fmt.Errorf("set %s: %w", a.key, err)
+		}
+	}
+	if len(p.body) == 0 {
+		// Cutting at open never publishes, so that `: > file` does not; cutting on purpose does.
+		if err := file.Truncate(0); err != nil {
+			return "", err
+		}
+	}
+	if _, err := file.Write(p.body); err != nil {
+		return "", err
+	}
+	if err := file.Sync(); err != nil {
+		return "", err
+	}
+	if version, err := fxattr(int(file.Fd()), "version"); err == nil {
+		return version, nil
+	}
+	return xattr(file.Name(), "version")
+}
+
+// refused says in words why a gesture failed: the mount leaves them in .error/.
+func (t *tree) refused(g target, err error) error {
+	reason, readErr := os.ReadFile(filepath.Join(t.root, ".error", g.dir, g.name))
+	cause := fromErrno(err)
+	if readErr != nil || len(reason) == 0 {
+		if errors.Is(err, syscall.EACCES) && t.monitor != nil {
+			return hint(fmt.Errorf("put %s: %w", g, cause), whoMayPublish(t.monitor.PublishGroup))
+		}
+		return fmt.Errorf("put %s: %w", g, cause)
+	}
+	lines := strings.Split(strings.TrimSpace(string(reason)), "\n")
+	first := lines[0]
+	if _, words, ok := strings.Cut(first, ":"); ok {
+		first = strings.TrimSpace(words)
+	}
+	return hint(remote{fmt.Sprintf("put %s: %s", g, first), cause}, lines[1:]...)
+}
+
+func whoMayPublish(group string) string {
+	if group == "" {
+		return "root alone may publish here; see --publish-group of the monitor"
+	}
+	return "root and group " + group + " may publish here"
+}
+
+// tryOut shows what put would change, and refuses what it would refuse.
+func (t *tree) tryOut(ctx context.Context, inv *invocation, p publication) error {
+	current, err := os.ReadFile(p.target.path(t.root))
+	if err != nil {
+		return fmt.Errorf("put %s: %w", p.target, fromErrno(err))
+	}
+	done := tried{Name: p.target.String(), Changed: !bytes.Equal(current, p.body)}
+	done.Base, _ = xattr(p.target.path(t.root), "version") // a plain file has none
+	done.Diff = unified(done.Name, "new", current, p.body)
+	if err := inv.emit(output{json: done, names: []string{done.Name}, table: func(w io.Writer) { io.WriteString(w, done.Diff) }}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
+	defer cancel()
+	if _, err := t.control.send(ctx, "PUT", p.request()+"&try=1", bytes.NewReader(p.body)); err != nil {
+		return err
+	}
+	if done.Changed {
+		inv.say("not published, only tried")
+	} else {
+		inv.say("unchanged: %s holds these bytes", p.target)
+	}
+	return nil
+}
+
+// tried is what put --dry-run prints.
+type tried struct {
+	Name    string `json:"name"`
+	Base    string `json:"base"` // the current version
+	Changed bool   `json:"changed"`
+	Diff    string `json:"diff"`
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kingpinfs/kingpin/fs"
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+	"github.com/kingpinfs/kingpin/sync/mirror"
+)
+
+// server is a monitor at work: the store, the engine behind it, and what is said about them.
+type server struct {
+	set       monitorSettings
+	store     *disk.Store
+	log       *slog.Logger
+	host      string
+	started   time.Time
+	mount     *keeper.Attachment // nil without a mount
+	engine    *engine
+	publishes recorder
+	seeding   atomic.Bool // the demo config is not there yet
+}
+
+// openServer opens the state directory. Nothing else is needed to serve reads.
+func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
+	store, err := disk.Open(set.state, disk.Options{Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	s := &server{set: set, store: store, log: log, started: time.Now()}
+	s.host, _ = os.Hostname() // an author without a host is better than no service
+	s.seeding.Store(set.demo)
+	s.engine = &engine{set: set, store: store, log: log, opened: s.opened}
+	return s, nil
+}
+
+// run serves what serve serves until that ends, with the engine and the control socket behind it. They end after it, so that
+// publishes can finish.
+func (s *server) run(ctx context.Context, serve func(context.Context) error) error {
+	listener, err := listenSocket(filepath.Join(s.set.state, controlSocket), s.set.group)
+	if err != nil {
+		return err
+	}
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	control, stopControl := context.WithCancel(behind)
+	defer stopControl()
+	var engines, sockets sync.WaitGroup
+	var engineErr, controlErr error
+	engines.Go(func() { engineErr = s.engine.run(behind) })
+	sockets.Go(func() { controlErr = s.serveControl(control, listener) })
+	err = serve(ctx)
+	stopControl()
+	sockets.Wait()
+	stop()
+	engines.Wait()
+	return errors.Join(err, controlErr, engineErr)
+}
+
+// close lets go of the state directory.
+func (s *server) close() error { return s.store.Close() }
+
+// runServer is the server process that a keeper starts.
+func runServer(ctx context.Context, inv *invocation) error {
+	set, err := inv.serverSettings()
+	if err != nil {
+		return err
+	}
+	log := newLogger(inv.stderr, set.logLevel, set.logFormat)
+	mount, err := keeper.Attach()
+	if err != nil {
+		return err
+	}
+	s, err := openServer(set, log)
+	if err != nil {
+		return inv.fatal(err)
+	}
+	s.mount = mount
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(linger, cancel) })()
+	go func() {
+		select {
+		case <-mount.Done(): // nobody is left to unmount or replace us
+			cancel()
+		case <-serving.Done():
+		}
+	}()
+	err = s.run(serving, func(ctx context.Context) error {
+		return fs.New(s.store, s.mountOptions()).Serve(ctx, mount)
+	})
+	err = errors.Join(err, s.close())
+	if errors.Is(err, fs.ErrNegotiation) {
+		return inv.fatal(err)
+	}
+	return err
+}
+
+// linger is how long a server that was told to stop goes on serving: until its keeper has unmounted, and for those that still have
+// the mount open, a moment more.
+const linger = time.Second
+
+// fatal ends a server in a way that tells the keeper not to start another: it would end in the same way.
+func (inv *invocation) fatal(err error) error {
+	inv.report(err)
+	return exitStatus(keeper.StatusFatal)
+}
+
+func (s *server) mountOptions() fs.Options {
+	o := fs.Options{
+		Writable:      s.engine.writable,
+		Status:        s.topics(),
+		PublishGroup:  max(s.set.group, 0),
+		ReadOnly:      s.set.readOnly,
+		CreateByWrite: s.set.createByWrite,
+		MaxBody:       s.set.maxBody,
+		Host:          s.host,
+		Logger:        s.log,
+	}
+	if s.set.readOnly {
+		return o
+	}
+	o.Publish = func(ctx context.Context, p fs.Publication) (disk.Entry, error) {
+		return s.publish(ctx, mirror.Publication(p))
+	}
+	o.Edit = func(ctx context.Context, e fs.Edit) error {
+		m, err := s.engine.get()
+		if err != nil {
+			return err
+		}
+		if e.Kind == fs.Unsubscribe {
+			return m.Unsubscribe(ctx, e.Dependency, e.Edge)
+		}
+		return m.Subscribe(ctx, e.Dependency, e.Edge)
+	}
+	return o
+}
+
+// publish is the one way to a new version, from the mount and from the socket.
+func (s *server) publish(ctx context.Context, p mirror.Publication) (entry disk.Entry, err error) {
+	started := time.Now()
+	defer func() { s.publishes.add(p, entry, err, started) }()
+	m, err := s.engine.get()
+	if err != nil {
+		return disk.Entry{}, err
+	}
+	if err := s.checkJSON(p); err != nil {
+		return disk.Entry{}, err
+	}
+	return m.Publish(ctx, p)
+}
+
+// try is publish up to where something would change.
+func (s *server) try(ctx context.Context, p mirror.Publication) error {
+	m, err := s.engine.get()
+	if err != nil {
+		return err
+	}
+	if err := s.checkJSON(p); err != nil {
+		return err
+	}
+	return m.Try(ctx, p)
+}
+
+// checkJSON refuses to replace JSON by what is none.
+func (s *server) checkJSON(p mirror.Publication) error {
+	current, ok := s.store.Current(fileOf(p.Name))
+	if p.Force || !ok || len(p.Body) == 0 {
+		return nil
+	}
+	body, err := s.readBody(current.Stamp)
+	if err != nil {
+		return nil // it cannot be compared with what is not here
+	}
+	if !isJSON(body) {
+		return nil
+	}
+	var check registry.JSONCheck
+	_, err = check.Write(p.Body)
+	if err == nil {
+		err = check.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("%s holds JSON: %w", p.Name, err)
+	}
+	return nil
+}
+
+// isJSON says whether a body is a JSON object or list. A bare word or number may be anything.
+func isJSON(body []byte) bool {
+	start := bytes.TrimLeft(body, " \t\r\n")
+	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
+		return false
+	}
+	var check registry.JSONCheck
+	_, err := check.Write(body)
+	return err == nil && check.Close() == nil
+}
+
+// readBody of a version that is on disk.
+func (s *server) readBody(stamp disk.Stamp) ([]byte, error) {
+	f, err := s.store.OpenBody(stamp)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// serveFiles is a monitor without a mount: the plain tree is what there is to serve, and nobody holds an old version open in a way
+// that we would have to respect.
+func (s *server) serveFiles(ctx context.Context) error {
+	for range s.store.Changes(ctx) {
+		for _, e := range s.store.Unannounced() {
+			s.store.Announced(e.Stamp)
+		}
+		for _, r := range s.store.Removed() {
+			s.store.Announced(r.Stamp)
+		}
+		for _, e := range s.store.Expired() {
+			if err := s.store.Drop(e.Stamp); err != nil {
+				s.log.Warn("old version stays on disk", "name", e.File.String(), "version", e.Version, "error", err)
+			}
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// opened is called once the registry is open and followed.
+func (s *server) opened(ctx context.Context, m *mirror.Mirror) {
+	if s.set.demo {
+		if err := seedDemo(ctx, m, s.set.dependencies[0], s.host); err != nil {
+			s.log.Warn("no demo config", "error", err)
+		}
+		s.seeding.Store(false)
+	}
+	if s.set.hints != nil && (s.mount == nil || s.mount.Incarnation == 1) {
+		s.hint(ctx)
+	}
+}
+
+// demoName and demoBody are what --demo puts into a new registry.
+const (
+	demoName registry.Name = "config.manageddata.demo.greeting"
+	demoBody               = `{"hello": "world"}` + "\n"
+)
+
+// seedDemo gives a registry that has no names one to play with.
+func seedDemo(ctx context.Context, m *mirror.Mirror, dep registry.Dependency, host string) error {
+	names, err := m.Names(ctx)
+	if err != nil || len(names) > 0 {
+		return err
+	}
+	if err := m.CreateDependency(ctx, dep); err != nil && !errors.Is(err, registry.ErrExist) {
+		return err
+	}
+	author := "root@" + host
+	if err := m.Create(ctx, demoName, []registry.Dependency{dep}, nil, author); err != nil {
+		return err
+	}
+	_, err = m.Publish(ctx, mirror.Publication{Name: demoName, Body: []byte(demoBody), Author: author, Message: "demo"})
+	return err
+}

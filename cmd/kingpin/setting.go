@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// defaultConf is the monitor's configuration file; files of defaultConf.d come after it.
+const defaultConf = "/etc/kingpin/kingpin.conf"
+
+// settings are the monitor's flags, as data: each is also a key of the configuration file and, in capitals behind KINGPIN_, a
+// variable of the environment. The order is that of help and of --print-config.
+func settings() []option {
+	return []option{
+		{name: "dependency", value: []string{string(registry.BaseDependency)}, word: "NAME", usage: "what this machine follows, with " + string(registry.BaseDependency) + " always (repeatable)"},
+		{name: "mount", value: "/var/kingpin", word: "PATH", usage: "where to mount"},
+		{name: "state", value: "/var/lib/kingpin", word: "PATH", usage: "where to keep the versions, the plain files and the embedded registry"},
+		{name: "no-mount", value: false, usage: "keep the same tree as plain files in the state directory; needs neither FUSE nor privilege"},
+		{name: "read-only", value: false, usage: "publish nothing: no w bits, and EROFS to root too"},
+		{name: "publish-group", value: "", word: "GROUP", usage: "whose members may publish; empty: only root"},
+		{name: "create-by-write", value: true, usage: "writing a well-formed name that does not exist creates it"},
+		{name: "max-body", value: size(16 << 20), word: "SIZE", usage: "the largest config that is published and followed"},
+		{name: "log-level", value: "info", word: "LEVEL", choices: []string{"debug", "info", "warn", "error"}, usage: "debug, info, warn or error"},
+		{name: "log-format", value: "auto", word: "FORMAT", choices: []string{"auto", "text", "logfmt", "json"}, usage: "text, logfmt or json; auto: text on a terminal, else logfmt"},
+	}
+}
+
+// sections are the kinds of section that a configuration file may have: none as yet. One that is unknown is an error, not a
+// comment: somebody believes that it does something.
+var sections []string
+
+// resolved are the effective values of all settings, and where each came from.
+type resolved struct {
+	set     *pflag.FlagSet
+	sources map[string]string
+}
+
+// resolve takes each setting from the flags, else the environment, else the files, else its default.
+func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (string, bool)) (resolved, error) {
+	r := resolved{set: flagSet(settings()), sources: map[string]string{}}
+	if err := r.fromFiles(lines); err != nil {
+		return r, err
+	}
+	for _, o := range settings() {
+		variable := "KINGPIN_" + strings.ToUpper(strings.ReplaceAll(o.name, "-", "_"))
+		if text, ok := environ(variable); ok && text != "" {
+			values := []string{text}
+			if _, list := o.value.([]string); list {
+				values = strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
+			}
+			if err := r.replace(o, values, "environment "+variable); err != nil {
+				return r, fmt.Errorf("%s: %w", variable, err)
+			}
+		}
+		if f := flags.Lookup(o.name); f != nil && f.Changed {
+			values := []string{f.Value.String()}
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				values = list.GetSlice()
+			}
+			if err := r.replace(o, values, "flag"); err != nil {
+				return r, fmt.Errorf("--%s: %w", o.name, err)
+			}
+		}
+	}
+	return r, nil
+}
+
+// fromFiles takes the last value of each key; a list takes all, from the last line that empties it.
+func (r resolved) fromFiles(lines []confLine) error {
+	lists := map[string][]string{}
+	for _, l := range lines {
+		if l.section != "" {
+			kind, _, _ := strings.Cut(l.section, " ")
+			if !slices.Contains(sections, kind) {
+				return fmt.Errorf("%s: unknown section [%s]", l.place(), l.section)
+			}
+			continue
+		}
+		i := slices.IndexFunc(settings(), func(o option) bool { return o.name == l.key })
+		if i < 0 {
+			err := fmt.Errorf("%s: unknown key %q", l.place(), l.key)
+			if near, ok := registry.Nearest(l.key, settingNames()); ok {
+				err = fmt.Errorf("%w, nearest: %s", err, near)
+			}
+			return err
+		}
+		o := settings()[i]
+		values := []string{l.value}
+		if _, list := o.value.([]string); list {
+			if lists[o.name] = append(lists[o.name], l.value); l.value == "" {
+				lists[o.name] = nil
+			}
+			values = lists[o.name]
+		}
+		if err := r.replace(o, values, l.place()); err != nil {
+			return fmt.Errorf("%s: %s: %w", l.place(), l.key, err)
+		}
+	}
+	return nil
+}
+
+// replace gives a setting new values and remembers where they came from.
+func (r resolved) replace(o option, values []string, source string) error {
+	f := r.set.Lookup(o.name)
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		r.sources[o.name] = source
+		return list.Replace(values)
+	}
+	value := values[len(values)-1]
+	if _, boolean := o.value.(bool); boolean {
+		value = booleanWord(value)
+	}
+	if err := o.check(value); err != nil {
+		return err
+	}
+	if err := f.Value.Set(value); err != nil {
+		return fmt.Errorf("%q: %w", value, err)
+	}
+	r.sources[o.name] = source
+	return nil
+}
+
+// booleanWord lets people write yes and no, on and off.
+func booleanWord(word string) string {
+	switch strings.ToLower(word) {
+	case "yes", "on":
+		return "true"
+	case "no", "off":
+		return "false"
+	}
+	return word
+}
+
+func settingNames() []string {
+	var names []string
+	for _, o := range settings() {
+		names = append(names, o.name)
+	}
+	return names
+}
+
+// setValue is a member of kingpin monitor --print-config -o json.
+type setValue struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"`  // a string, a boolean or a list of strings
+	Source string `json:"source"` // default, flag, environment VARIABLE, or FILE:LINE
+}
+
+func (r resolved) list() []setValue {
+	var list []setValue
+	for _, o := range settings() {
+		v := setValue{Key: o.name, Source: r.sources[o.name]}
+		if v.Source == "" {
+			v.Source = "default"
+		}
+		switch o.value.(type) {
+		case bool:
+			v.Value, _ = r.set.GetBool(o.name)
+		case []string:
+			v.Value, _ = r.set.GetStringArray(o.name)
+		default:
+			v.Value = r.set.Lookup(o.name).Value.String()
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+// print writes the effective configuration as a file that means the same.
+func (r resolved) print(w io.Writer) {
+	var lines [][2]string
+	width := 0
+	for _, v := range r.list() {
+		values, ok := v.Value.([]string)
+		if !ok {
+			values = []string{fmt.Sprint(v.Value)}
+		}
+		for _, value := range values {
+			line := strings.TrimSpace(fmt.Sprintf("%-15s = %s", v.Key, value))
+			lines = append(lines, [2]string{line, v.Source})
+			width = max(width, len(line))
+		}
+	}
+	for _, l := range lines {
+		fmt.Fprintf(w, "%-*s  # %s\n", width, l[0], l[1])
+	}
+}
+
+// flags are the arguments that give another process of ours the same settings.
+func (r resolved) flags() []string {
+	var args []string
+	for _, v := range r.list() {
+		if values, ok := v.Value.([]string); ok {
+			for _, value := range values {
+				args = append(args, "--"+v.Key+"="+value)
+			}
+			continue
+		}
+		args = append(args, fmt.Sprintf("--%s=%v", v.Key, v.Value))
+	}
+	return args
+}
+
+// resolveFor reads the files and the environment for the flags of a command line.
+func (inv *invocation) resolveFor() (resolved, error) {
+	lines, err := readConf(inv.string("config"), inv.flags.Changed("config"))
+	if err != nil {
+		return resolved{}, err
+	}
+	return resolve(inv.flags, lines, os.LookupEnv)
+}

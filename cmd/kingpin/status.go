@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// machineStatus is what kingpin status prints: the monitor's word, and every name that is not current.
+type machineStatus struct {
+	monitorStatus
+	Problems []nameStatus `json:"problems"`
+}
+
+func runStatus(ctx context.Context, inv *invocation) error {
+	t, err := inv.openTree(ctx)
+	if err != nil {
+		return err
+	}
+	if len(inv.words) > 0 {
+		return t.statusOf(ctx, inv, inv.word(0))
+	}
+	if t.monitor == nil {
+		return hint(fmt.Errorf("no monitor serves %s; the files there are as it left them: %w", t.root, registry.ErrUnreachable),
+			"start it: kingpin monitor")
+	}
+	all, err := t.followed(ctx, inv)
+	if err != nil {
+		return err
+	}
+	s := machineStatus{*t.monitor, slices.DeleteFunc(all, func(n nameStatus) bool { return n.State == stateCurrent })}
+	if s.Problems == nil {
+		s.Problems = []nameStatus{}
+	}
+	names := make([]string, 0, len(s.Problems))
+	for _, n := range s.Problems {
+		names = append(names, n.Name)
+	}
+	if err := inv.emit(output{json: s, names: names, table: s.print}); err != nil {
+		return err
+	}
+	if !s.Ready {
+		return exitStatus(exitFailed)
+	}
+	return nil
+}
+
+// statusOf tells the state of one name; it is no success unless that is current.
+func (t *tree) statusOf(ctx context.Context, inv *invocation, word string) error {
+	all, err := t.followed(ctx, inv)
+	if err != nil {
+		return err
+	}
+	g, err := t.target(word)
+	i := slices.IndexFunc(all, func(n nameStatus) bool { return err == nil && n.Name == g.String() })
+	var n nameStatus
+	if i >= 0 {
+		n = all[i] // also when its file has not arrived: that is what one asks about
+	} else {
+		if g, err = t.named(ctx, word); err != nil {
+			return err
+		}
+		if n, err = t.stat(ctx, inv, g); err != nil {
+			return err
+		}
+	}
+	if err := inv.emit(output{json: n, names: []string{n.Name}, table: func(w io.Writer) {
+		columns(w, []string{"NAME", "STATE", "AGE", "REASON"}, [][]string{{n.Name, n.State, n.age(), n.Reason}})
+	}}); err != nil {
+		return err
+	}
+	if n.State != stateCurrent {
+		return exitStatus(exitFailed)
+	}
+	return nil
+}
+
+// maxProblems is how many names that are not current are shown of each state.
+const maxProblems = 10
+
+func (s machineStatus) print(w io.Writer) {
+	ready := "yes: "
+	if !s.Ready {
+		ready = "no: " + s.Reason + "; "
+	}
+	ready += fmt.Sprintf("%s, %d stale, %d held", count(s.Names, "name"), s.Stale, s.Held)
+	if s.Pending > 0 {
+		ready += fmt.Sprintf(", %d pending", s.Pending)
+	}
+	if s.Missing > 0 {
+		ready += fmt.Sprintf(", %d missing", s.Missing)
+	}
+	pairs := []string{"ready", ready}
+	for _, state := range []string{stateHeld, stateStale, statePending, stateMissing, stateUnknown} {
+		shown := 0
+		for _, n := range s.Problems {
+			if n.State != state {
+				continue
+			}
+			if shown++; shown > maxProblems {
+				pairs = append(pairs, state, "...")
+				break
+			}
+			pairs = append(pairs, state, n.Name+"  "+n.Reason)
+		}
+	}
+	server := fmt.Sprintf("server pid %d, up %s, %s", s.PID, brief(time.Duration(s.Uptime*float64(time.Second))), count(s.Restarts, "restart"))
+	if s.Mount != "" {
+		pairs = append(pairs, "mount", s.Mount+" "+s.access()+"; "+server)
+	} else {
+		pairs = append(pairs, "files", s.Files+" read only, no mount; "+server)
+	}
+	pairs = append(pairs, "registry", s.registryLine())
+	facts(w, pairs...)
+}
+
+func (s machineStatus) access() string {
+	switch {
+	case s.ReadOnly:
+		return "read only"
+	case s.PublishGroup == "":
+		return "read-write for root"
+	}
+	return "read-write for group " + s.PublishGroup
+}
+
+func (s machineStatus) registryLine() string {
+	line := s.Registry + " " + s.Source
+	if !s.Writable && s.WriteError != "" {
+		line += "; not writable: " + s.WriteError
+	}
+	return line
+}
+
+// waitFirst and waitMost are the pauses between looks of kingpin wait. It polls because it must work before there is a mount to
+// watch, and a start-up that is noticed a quarter of a second late harms nobody.
+const (
+	waitFirst = 20 * time.Millisecond
+	waitMost  = 250 * time.Millisecond
+)
+
+// waited is what kingpin wait prints as JSON.
+type waited struct {
+	Ready bool     `json:"ready"`
+	Names []string `json:"names"` // all of them readable
+	Took  float64  `json:"took"`
+}
+
+func runWait(ctx context.Context, inv *invocation) error {
+	started := time.Now()
+	limit := inv.duration("timeout")
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for pause := waitFirst; ; pause = min(2*pause, waitMost) {
+		names, err := inv.lookReady(ctx)
+		if err == nil {
+			return inv.emit(output{json: waited{true, names, seconds(time.Since(started))}, names: names})
+		}
+		if _, wrong := errors.AsType[usageError](err); wrong {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("interrupted; %w", err)
+			}
+			var hints []string
+			if h, ok := errors.AsType[hinted](err); ok {
+				hints = h.hints
+			}
+			return hint(remote{fmt.Sprintf("not ready after %v: %v", limit, err), registry.ErrTimeout}, hints...)
+		}
+	}
+}
+
+// lookReady is nil if the machine is ready and the names can be read, else what is in the way.
+func (inv *invocation) lookReady(ctx context.Context) ([]string, error) {
+	t, err := inv.openTree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.monitor == nil {
+		return nil, fmt.Errorf("no monitor serves %s: %w", t.root, registry.ErrUnreachable)
+	}
+	if !t.monitor.Ready {
+		return nil, fmt.Errorf("%s: %w", t.monitor.Reason, registry.ErrUnreachable)
+	}
+	names := []string{}
+	for _, word := range inv.words {
+		g, err := t.target(word)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if err := t.readable(ctx, g); err != nil {
+			return nil, err
+		}
+		names = append(names, g.String())
+	}
+	return names, nil
+}

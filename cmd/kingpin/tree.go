@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// hintTimeout bounds the question that only makes an error message better.
+const hintTimeout = 2 * time.Second
+
+// tree is the directory a verb works on: the mount, or the plain files where there is no mount or nobody serves it.
+type tree struct {
+	place
+	root    string
+	served  bool           // it is a mount, and a monitor answered through it
+	monitor *monitorStatus // nil: none answered
+	control *client
+}
+
+// openTree finds the tree: the mount; else what the monitor behind the control socket says; else plain files, which any program
+// may read with the monitor dead.
+func (inv *invocation) openTree(ctx context.Context) (*tree, error) {
+	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
+	defer cancel()
+	mount, state := absolute(inv.string("mount")), absolute(inv.string("state"))
+	t := &tree{root: mount, control: newClient(filepath.Join(state, controlSocket))}
+	if filepath.Base(mount) == "files" && !inv.given("state") {
+		t.control = newClient(filepath.Join(filepath.Dir(mount), controlSocket)) // the plain tree of that state directory
+	}
+	err := t.find(ctx, inv, mount, state)
+	if err != nil {
+		return nil, err
+	}
+	t.cwd, _ = os.Getwd()
+	t.roots = []string{t.root}
+	if t.monitor != nil {
+		t.roots = append(t.roots, t.monitor.Files)
+	}
+	return t, nil
+}
+
+func (t *tree) find(ctx context.Context, inv *invocation, mount, state string) error {
+	onlyState := inv.given("state") && !inv.given("mount")
+	var dead error
+	if !onlyState {
+		dead = await(ctx, mount, t.askMount)
+		if dead == nil {
+			return nil
+		}
+		if errors.Is(dead, registry.ErrTimeout) {
+			return dead // it hangs: every other look at it would hang too
+		}
+	}
+	var m monitorStatus
+	if t.control.call(ctx, "GET", "/v1/monitor", nil, &m) == nil {
+		switch {
+		case m.Mount != "" && !inv.given("mount"):
+			t.root, t.served, t.monitor = m.Mount, true, &m
+			return nil
+		case m.Mount == "" && (!inv.given("mount") || mount == m.Files):
+			t.root, t.monitor = m.Files, &m
+			return nil
+		}
+	}
+	plain := []string{mount}
+	if !inv.given("mount") {
+		plain = append(plain, filepath.Join(state, "files"))
+	}
+	if onlyState {
+		plain = plain[1:]
+	}
+	for _, root := range plain {
+		if info, err := os.Stat(filepath.Join(root, "config")); err == nil && info.IsDir() {
+			t.root = root
+			return nil
+		}
+	}
+	if errors.Is(dead, syscall.ENOTCONN) {
+		return hint(fmt.Errorf("the mount %s is dead, nobody serves it: %w", mount, registry.ErrUnreachable),
+			"start the monitor, it mounts over it: kingpin monitor")
+	}
+	where := mount
+	if onlyState {
+		where = state
+	}
+	return hint(fmt.Errorf("no monitor serves %s: %w", where, registry.ErrUnreachable),
+		"is it running? start it: kingpin monitor", "is its mount elsewhere? say --mount PATH")
+}
+
+// askMount reads what the monitor says of itself through the mount.
+func (t *tree) askMount() error {
+	data, err := os.ReadFile(filepath.Join(t.root, ".status", "monitor.json"))
+	if err != nil {
+		return err
+	}
+	var m monitorStatus
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("%s/.status/monitor.json: %w", t.root, err)
+	}
+	t.served, t.monitor = true, &m
+	t.control = newClient(m.Control)
+	return nil
+}
+
+// await bounds a look at a mount whose server may hang: a system call cannot be called off, but the program can end.
+func await(ctx context.Context, what string, look func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- look() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%s does not answer: %w", what, registry.ErrTimeout)
+	}
+}
+
+// given says whether a flag was set, on the command line or by its environment variable.
+func (inv *invocation) given(name string) bool {
+	f := inv.flags.Lookup(name)
+	return f.Changed || f.Value.String() != f.DefValue
+}
+
+func absolute(path string) string {
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
+}
+
+// names in one of the directories, sorted.
+func (t *tree) names(dir string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(t.root, dir))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && (dir == "decider" || e.Type().IsRegular()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// every name in the tree, as they are given to a verb.
+func (t *tree) every() []string {
+	var all []string
+	for _, dir := range []string{"config", "serverset"} {
+		names, _ := t.names(dir)
+		all = append(all, names...)
+	}
+	deciders, _ := t.names("decider")
+	for _, d := range deciders {
+		all = append(all, "decider/"+d)
+	}
+	return all
+}
+
+// named finds the target of a word, and checks that it is a file of the tree.
+func (t *tree) named(ctx context.Context, word string) (target, error) {
+	g, err := t.target(word)
+	if err != nil {
+		return target{}, t.missing(ctx, word, err)
+	}
+	if g.dir == depDir {
+		return target{}, hint(wrongUsage("%s is a dependency, not a file", g), "its members: kingpin dep ls "+g.name)
+	}
+	if _, err := os.Lstat(g.path(t.root)); errors.Is(err, os.ErrNotExist) {
+		return target{}, t.missing(ctx, g.String(), nil)
+	} else if err != nil {
+		return target{}, fmt.Errorf("%s: %w", g, fromErrno(err))
+	}
+	return g, nil
+}
+
+// missing explains a name that has no file here: it is elsewhere, and why; or it is mistyped, and what is nearest.
+func (t *tree) missing(ctx context.Context, word string, malformed error) error {
+	if malformed == nil {
+		if err := t.elsewhere(ctx, word); err != nil {
+			return err
+		}
+	}
+	err := fmt.Errorf("%w: %s", registry.ErrNotExist, word)
+	var hints []string
+	if malformed != nil {
+		hints = append(hints, malformed.Error())
+	}
+	if near, ok := registry.Nearest(word, t.every()); ok {
+		hints = append(hints, "nearest: "+near)
+	}
+	if malformed == nil && !strings.Contains(word, "/") {
+		hints = append(hints, "to make it: kingpin create "+word)
+	}
+	return hint(err, hints...)
+}
+
+// elsewhere is why a name that the registry knows has no file here; nil if the registry does not know it either, or does not answer.
+func (t *tree) elsewhere(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, hintTimeout)
+	defer cancel()
+	var known knownName
+	if err := t.control.call(ctx, "GET", "/v1/registry/names/"+name, nil, &known); err != nil {
+		return nil
+	}
+	if !known.Exists {
+		if known.Nearest == "" {
+			return nil
+		}
+		return hint(fmt.Errorf("%w: %s", registry.ErrNotExist, name),
+			"nearest: "+known.Nearest, "to make it: kingpin create "+name)
+	}
+	if known.Followed {
+		return hint(fmt.Errorf("%s exists and is followed here, but has not arrived: %w", name, registry.ErrNotExist),
+			"why: kingpin status "+name)
+	}
+	roots := t.rootDependencies()
+	if len(roots) == 0 {
+		roots = []string{"DEPENDENCY"}
+	}
+	err := fmt.Errorf("%s exists, but no dependency of this machine (%s) holds it", name, strings.Join(roots, ", "))
+	hints := []string{"try: kingpin dep add " + roots[0] + " " + name}
+	if len(known.Dependencies) > 0 {
+		hints = append(hints, "held by: "+strings.Join(known.Dependencies, ", "))
+	}
+	return hint(remote{err.Error(), registry.ErrNotExist}, hints...)
+}
+
+// rootDependencies are those that this machine follows on its own account.
+func (t *tree) rootDependencies() []string {
+	if t.monitor == nil {
+		return nil
+	}
+	return slices.Clone(t.monitor.Dependencies)
+}
+
+// writable checks that a write would reach a monitor: in the plain tree it would spoil an immutable body.
+func (t *tree) writable() error {
+	switch {
+	case t.monitor == nil:
+		return hint(fmt.Errorf("nothing can be published: no monitor serves %s: %w", t.root, registry.ErrUnreachable),
+			"start it: kingpin monitor")
+	case t.monitor.ReadOnly:
+		return fmt.Errorf("the monitor of %s is read only: %w", t.root, registry.ErrReadOnly)
+	}
+	return nil
+}
+
+// readable says why a target cannot be read here now.
+func (t *tree) readable(ctx context.Context, g target) error {
+	f, err := os.Open(g.path(t.root))
+	if errors.Is(err, os.ErrNotExist) {
+		return t.missing(ctx, g.String(), nil)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", g, fromErrno(err))
+	}
+	return f.Close()
+}
