@@ -123,12 +123,13 @@ func (f *FS) attr(node uint64, a *fuse.Attr) (valid time.Duration, ok bool) {
 		f.versionAttr(a, e)
 		return forever, true
 	case draftClass:
-		d := f.draft(node)
-		if d == nil {
-			return 0, false
+		if d := f.draft(node); d != nil {
+			f.draftAttr(a, d)
+			return 0, true
 		}
-		f.draftAttr(a, d)
-		return 0, true
+		e, ok := f.orphaned(node)
+		f.versionAttr(a, e)
+		return 0, ok
 	case refusalClass:
 		text, ok := f.refusalText(node)
 		f.controlAttr(a, node, len(text))

@@ -42,10 +42,30 @@ type draft struct {
 }
 
 // newDraft registers a draft. f.mu is held.
-func (f *FS) newDraft(file disk.File, c caller) *draft {
-	d := &draft{node: f.unique(), file: file, caller: c, created: now(), modified: now()}
+func (f *FS) newDraft(file disk.File, scratch bool, c caller) *draft {
+	id := draftID(file, scratch, f.incarnation, f.serial.Add(1))
+	d := &draft{node: id, file: file, scratch: scratch, caller: c, created: now(), modified: now()}
 	f.drafts[d.node] = d
 	return d
+}
+
+// orphaned is the current version of the config that a draft of a dead server was made for: the writer had looked it up, and comes
+// to open it now. Its bytes, if it had any, are lost, and whoever wrote them is told by the next write, flush or fsync.
+func (f *FS) orphaned(node uint64) (e disk.Entry, ok bool) {
+	if node&scratchBit != 0 {
+		return disk.Entry{}, false
+	}
+	hash := node >> (counterBits + incarnationBits) & (1<<nameBits - 1)
+	for _, other := range f.store.List(registry.Config) {
+		if nameHash(other.Name) != hash {
+			continue
+		}
+		if ok { // two names of one hash: better no file than the wrong one
+			return disk.Entry{}, false
+		}
+		e, ok = other, true
+	}
+	return e, ok
 }
 
 // draft returns the draft of a node id, or nil.

@@ -3,9 +3,7 @@ package fs
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +17,12 @@ func runReader(what string, args []string) error {
 		os.Stdin.Read(make([]byte, 1))
 		close(end)
 	}()
+	switch what {
+	case "hold":
+		return runHolder(args[0], end)
+	case "publish":
+		return runWriter(args[0], end)
+	}
 	var longest time.Duration
 	for count := 0; ; count++ {
 		select {
@@ -68,10 +72,7 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 	dir := m.watch(filepath.Dir(m.config()))
 	beside := m.path("config/" + other)
 
-	readers := map[string]*exec.Cmd{}
-	outputs := map[string]*strings.Builder{}
-	ends := map[string]func(){}
-	self, _ := os.Executable()
+	finish := map[string]func() string{}
 	for name, args := range map[string][]string{
 		"read":          {"read", beside},
 		"read by link":  {"read", m.path("web.dep/" + other)},
@@ -82,15 +83,7 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 		"open to write": {"open", beside},
 		"write":         {"write", m.path("config/" + third)},
 	} {
-		cmd := exec.Command(self, args...)
-		cmd.Env = append(os.Environ(), roleVariable+"=reader")
-		in, _ := cmd.StdinPipe()
-		out := &strings.Builder{}
-		cmd.Stdout, cmd.Stderr = out, out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		readers[name], outputs[name], ends[name] = cmd, out, func() { in.Close() }
+		finish[name] = m.load(args...)
 	}
 
 	m.order("/hold?name="+aConfig, "5s")
@@ -128,14 +121,9 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 		break
 	}
 	gestures.Wait()
-	for name, cmd := range readers {
-		ends[name]()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v: %s", name, err, outputs[name])
-			continue
-		}
+	for name, end := range finish {
 		var longest, count int64
-		fmt.Sscan(outputs[name].String(), &longest, &count)
+		fmt.Sscan(end(), &longest, &count)
 		t.Logf("%-14s %6d times, at most %.1f ms", name, count, float64(longest)/1000)
 		if longest > 1_000_000 { // held up would be seconds; how long it may take is for the benchmark
 			t.Errorf("%s was held up for %d µs", name, longest)

@@ -286,17 +286,32 @@ func start(t *testing.T, env ...string) *machine {
 // order has the server do something that does not come through the mount.
 func (m *machine) order(path, body string) {
 	m.t.Helper()
+	if err := m.tryOrder(path, body); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) tryOrder(path, body string) error {
 	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", filepath.Join(m.state, "control.sock"))
 	}, DisableKeepAlives: true}}
 	resp, err := client.Post("http://server"+path, "", strings.NewReader(body))
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
 	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		m.t.Fatalf("%s: %s", path, text)
+		return fmt.Errorf("%s: %s", path, text)
 	}
+	return nil
+}
+
+// remoteSoon publishes from elsewhere as soon as there is a server again.
+func (m *machine) remoteSoon(kind, name, body string) {
+	m.t.Helper()
+	eventually(m.t, "a server takes orders", func() bool {
+		return m.tryOrder("/publish?kind="+kind+"&name="+name, body) == nil
+	})
 }
 
 // remote publishes from elsewhere in the fleet.

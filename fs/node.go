@@ -29,8 +29,16 @@ const (
 const (
 	firstHashedNode = 1 << 31 // status files: a hash of the name
 	firstStamp      = 1 << 32
-	draftBit        = 1 << 62 // drafts: the server's incarnation and a counter
+	draftBit        = 1 << 62 // drafts: a hash of the file's name, the server's incarnation and a counter
 	refusalBit      = 1 << 61 // together with draftBit: a file of .error, a hash of its path
+	scratchBit      = 1 << 60 // together with draftBit: a scratch file
+)
+
+// The parts of a draft's id, in bits from the right.
+const (
+	counterBits     = 24
+	incarnationBits = 16
+	nameBits        = 20
 )
 
 // nodeClass says what kind of thing a node id stands for.
@@ -81,6 +89,22 @@ func dirOfKind(k registry.Kind) uint64 {
 
 // dirOf is the directory of a file.
 func dirOf(f disk.File) uint64 { return dirOfKind(f.Kind) }
+
+// draftID is the id of a draft. The hash lets a new server tell what file a draft of its predecessor was about to be.
+func draftID(file disk.File, scratch bool, incarnation, counter uint64) uint64 {
+	id := draftBit | nameHash(file.Name)<<(counterBits+incarnationBits) |
+		incarnation&(1<<incarnationBits-1)<<counterBits | counter&(1<<counterBits-1)
+	if scratch {
+		id |= scratchBit
+	}
+	return id
+}
+
+func nameHash(name string) uint64 {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return uint64(h.Sum32()) & (1<<nameBits - 1)
+}
 
 // statusID is the node id of a status file. It depends on the name alone, so that every server agrees on it.
 func statusID(name string) uint64 {

@@ -73,7 +73,7 @@ func (f *FS) redirected(thread uint32, parent uint64, name string) *draft {
 		if !ok {
 			return nil
 		}
-		r.draft = f.newDraft(current.File, r.caller)
+		r.draft = f.newDraft(current.File, false, r.caller)
 		r.draft.startFrom(current, f.loader(current))
 	}
 	return r.draft

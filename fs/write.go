@@ -32,7 +32,7 @@ func (f *FS) openVersionToWrite(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut
 	if !ok {
 		current = e
 	}
-	d := f.newDraft(e.File, c)
+	d := f.newDraft(e.File, false, c)
 	d.startFrom(current, f.loader(current))
 	d.appends = in.Flags&syscall.O_APPEND != 0
 	d.handles = 1
@@ -68,6 +68,11 @@ func (f *FS) loader(e disk.Entry) func() ([]byte, error) {
 
 // openDraft gives a draft another descriptor: the one its lookup was for, mostly.
 func (f *FS) openDraft(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if f.draft(in.NodeId) == nil {
+		if st := f.reviveDraft(in); !st.Ok() {
+			return st
+		}
+	}
 	f.mu.Lock()
 	d := f.drafts[in.NodeId]
 	if d == nil {
@@ -89,6 +94,26 @@ func (f *FS) openDraft(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return fuse.OK
 }
 
+// reviveDraft begins a draft once more that a writer looked up at a server that has died since, under the id that it was given.
+func (f *FS) reviveDraft(in *fuse.OpenIn) fuse.Status {
+	current, ok := f.orphaned(in.NodeId)
+	if !ok {
+		return fuse.Status(syscall.ESTALE)
+	}
+	c := f.caller(&in.InHeader)
+	if in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+		if err := f.mayWrite(current.File, c); err != nil {
+			return f.refuse(current.File.String(), c, err)
+		}
+	}
+	d := &draft{node: in.NodeId, file: current.File, caller: c, created: now()}
+	d.startFrom(current, f.loader(current))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drafts[d.node] = d
+	return fuse.OK
+}
+
 // Create makes a scratch file, or begins a config that does not exist yet where that is allowed. It is local: the kernel holds
 // the directory's lock.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
@@ -105,13 +130,9 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 		return f.refuse(file.String(), c, err)
 	}
 	f.mu.Lock()
-	d := f.newDraft(file, c)
-	d.handles = 1
-	d.cut = true
-	if identity {
-		d.create = true
-	} else {
-		d.scratch = true
+	d := f.newDraft(file, !identity, c)
+	d.handles, d.cut, d.create = 1, true, identity
+	if d.scratch {
 		f.keepScratch(d)
 	}
 	f.mu.Unlock()

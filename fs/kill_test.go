@@ -1,0 +1,163 @@
+package fs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// runHolder opens and maps a file again and again, keeps the last few, and checks that none ever changes.
+func runHolder(path string, end <-chan struct{}) error {
+	type held struct {
+		file    *os.File
+		mapped  []byte
+		content []byte
+	}
+	var all []held
+	defer func() {
+		for _, h := range all {
+			syscall.Munmap(h.mapped)
+			h.file.Close()
+		}
+	}()
+	for {
+		select {
+		case <-end:
+			fmt.Println(0, len(all))
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		mapped, err := syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+		if err != nil {
+			return fmt.Errorf("mmap of %d bytes: %w", info.Size(), err)
+		}
+		all = append(all, held{file, mapped, bytes.Clone(mapped)})
+		if len(all) > 20 {
+			syscall.Munmap(all[0].mapped)
+			all[0].file.Close()
+			all = all[1:]
+		}
+		for _, h := range all {
+			buf := make([]byte, len(h.content)+1)
+			n, err := h.file.ReadAt(buf, 0)
+			if !bytes.Equal(buf[:n], h.content) || !bytes.Equal(h.mapped, h.content) {
+				return fmt.Errorf("an open file changed: %q, mapped %q, was %q: %v", buf[:n], h.mapped, h.content, err)
+			}
+		}
+	}
+}
+
+// runWriter publishes 1, 2, 3... and prints what was acknowledged last. A publication that returned an error may have happened
+// or not; one that returned success is there.
+func runWriter(path string, end <-chan struct{}) error {
+	acknowledged, failed := 0, 0
+	for n := 1; ; n++ {
+		select {
+		case <-end:
+			fmt.Println(0, acknowledged, failed)
+			return nil
+		default:
+		}
+		if err := os.WriteFile(path, fmt.Appendln(nil, n), 0); err != nil {
+			if !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ESTALE) && !errors.Is(err, syscall.ECONNABORTED) {
+				return err
+			}
+			failed++
+		} else {
+			acknowledged = n
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if seen, _ := strconv.Atoi(strings.TrimSpace(string(data))); seen < acknowledged || seen > n {
+			return fmt.Errorf("reads %q, acknowledged %d, tried %d", data, acknowledged, n)
+		}
+	}
+}
+
+// load starts a process that uses the mount until finish is called, which fails the test if it met an error.
+func (m *machine) load(args ...string) (finish func() string) {
+	m.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), roleVariable+"=reader")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	out := &syncBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	return func() string {
+		m.t.Helper()
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			m.t.Errorf("%s: %v: %s", args[0], err, out)
+		}
+		return out.String()
+	}
+}
+
+// TestKillingTheServerUnderLoad: promise 3. Readers, holders of descriptors and maps, watchers and writers go on while the server is
+// killed again and again.
+func TestKillingTheServerUnderLoad(t *testing.T) {
+	kills := 20
+	if os.Getenv("KINGPIN_SOAK") != "" {
+		kills = 200
+	}
+	m := start(t)
+	const written = "config.manageddata.test.written"
+	m.remote("config", written, "0\n")
+	m.wantSoon("config/"+written, "0\n")
+	file, dir := m.watch(m.config()), m.watch(filepath.Dir(m.config()))
+	finish := map[string]func() string{
+		"read":  m.load("read", m.config()),
+		"list":  m.load("list", filepath.Dir(m.config())),
+		"cold":  m.load("cold", filepath.Dir(m.config())+"/.none"),
+		"hold":  m.load("hold", m.config()),
+		"write": m.load("publish", m.path("config/"+written)),
+	}
+	for i := range kills {
+		m.killServer()
+		m.remoteSoon("config", aConfig, fmt.Sprintf("version %d\n", i))
+		file.next()
+		for dir.next() != aConfig {
+		}
+		m.wantSoon("config/"+aConfig, fmt.Sprintf("version %d\n", i))
+	}
+	var acknowledged, failed int
+	for name, end := range finish {
+		var longest, count, errors int
+		fmt.Sscan(end(), &longest, &count, &errors)
+		t.Logf("%-5s %6d times, at most %.1f ms", name, count, float64(longest)/1000)
+		if name == "write" {
+			acknowledged, failed = count, errors
+		}
+	}
+	t.Logf("%d kills, %d versions acknowledged, %d refused with an error", kills, acknowledged, failed)
+	if acknowledged == 0 {
+		t.Error("nothing was published")
+	}
+}
