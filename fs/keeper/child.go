@@ -18,6 +18,7 @@ type child struct {
 	born   time.Time
 	ready  time.Time // when it said so
 	conn   *os.File  // the keeper's end of its descriptor 4; nil: it has none
+	zombie bool      // at the last look
 	reaped bool
 }
 
@@ -103,14 +104,14 @@ func (k *keeper) post(e event) {
 	}
 }
 
-// zombie says that the first thread of pid is dead, while others may be stuck in the kernel so that it cannot be reaped.
-func zombie(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
+// stuck says that the child cannot be reaped although its first thread is dead: another one is stuck in the kernel. It takes
+// two looks, since a process that dies in good order looks so for a moment.
+func (c *child) stuck() bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid()))
 	_, after, found := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
-	return found && len(after) > 0 && after[0] == 'Z'
+	before := c.zombie
+	c.zombie = found && bytes.HasPrefix(after, []byte("Z"))
+	return before && c.zombie
 }
 
 // setOOMScore says how readily the kernel kills a process (-1000 to 1000) when memory is short. Best effort: lowering it

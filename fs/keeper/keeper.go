@@ -153,9 +153,9 @@ func (k *keeper) supervise(ctx context.Context) error {
 		case e := <-k.events:
 			err = k.handle(e)
 		case <-look.C:
-			if k.server != nil && zombie(k.server.pid()) {
-				_ = k.server.cmd.Process.Kill() // in case the others did not know
-				err = k.serverDied(errors.New("killed, some of its threads are stuck"))
+			if k.server != nil && k.server.stuck() {
+				_ = k.server.cmd.Process.Kill() // in case its other threads are well
+				err = k.serverDied(errors.New("killed, but some of its threads are stuck"))
 			}
 		case <-k.serverDue:
 			if k.serverDue = nil; k.startServer() != nil {

@@ -277,7 +277,8 @@ func start(t *testing.T, role string, env ...string) *process {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(self), log: new(transcript), done: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role)...)
+	// The race detector sleeps for a second at the end of a process, for the sake of its other threads' reports.
+	p.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")...)
 	out, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -291,12 +292,18 @@ func start(t *testing.T, role string, env ...string) *process {
 		t.Fatal(err)
 	}
 	w.Close()
+	read := make(chan struct{})
 	go func() {
+		defer close(read)
+		defer out.Close()
 		io.Copy(p.log, out)
-		out.Close()
 	}()
 	go func() {
 		p.err = p.cmd.Wait()
+		select { // its last words; a keeper that was killed leaves children that hold the pipe for a moment
+		case <-read:
+		case <-time.After(time.Second):
+		}
 		close(p.done)
 	}()
 	t.Cleanup(func() {

@@ -71,6 +71,7 @@ func TestMountPointBehindALink(t *testing.T) {
 }
 
 func TestSecondKeeperOnALiveMount(t *testing.T) {
+	t.Parallel()
 	m := newMonitor(t)
 	server := m.serving(1)
 	refused := func(say string) {

@@ -45,6 +45,10 @@ const (
 	msgDo      = 'd'
 	msgAnswer  = 'a'
 
+	// maxOps bounds what a request to the poker holds: a touch takes a third of a millisecond, and somebody's close may wait
+	// for its turn behind a long batch of another's.
+	maxOps = 64
+
 	msgHeader = 1 + 8
 	opHeader  = 1 + 8 + 8 + 2 + 2
 )
@@ -56,7 +60,7 @@ func welcome(thread uint32) []byte {
 // encode appends as many of ops to one message as fit, and says how many.
 func encode(id uint64, ops []Op) (msg []byte, n int, err error) {
 	msg = binary.LittleEndian.AppendUint64([]byte{msgDo}, id)
-	for _, op := range ops {
+	for _, op := range ops[:min(len(ops), maxOps)] {
 		if len(op.Name) >= unix.PathMax || len(op.Path) >= unix.PathMax {
 			return nil, 0, fmt.Errorf("poke %.64q %.64q: %w", op.Name, op.Path, unix.ENAMETOOLONG)
 		}
