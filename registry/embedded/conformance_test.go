@@ -6,10 +6,7 @@ import (
 
 	"github.com/kingpinfs/kingpin/registry/embedded"
 	"github.com/kingpinfs/kingpin/registry/registrytest"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // open opens a registry file and closes it when the test ends.
 func open(t testing.TB, path string) *embedded.Registry {
