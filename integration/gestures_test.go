@@ -19,6 +19,7 @@ type gesture struct {
 	before   string // what the file holds before: "one\n" unless given
 	after    string // what it holds afterwards: what it held before, unless given
 	fails    string // what the program says, when it has to fail
+	synced   bool   // it publishes by fsync: watches on the directory hear of that, and of the close behind it
 	programs []string
 }
 
@@ -41,14 +42,14 @@ var gestures = []gesture{
 	{name: "dd", line: `dd if=$other of=$f status=none`, after: "two\n"},
 	{name: "dd in small blocks", line: `dd if=$other of=$f bs=1 status=none`, after: "two\n"},
 	{name: "dd conv=notrunc", line: `printf O | dd of=$f conv=notrunc status=none`, after: "One\n"},
-	{name: "dd conv=fsync", line: `dd if=$other of=$f conv=fsync status=none`, after: "two\n"},
+	{name: "dd conv=fsync", line: `dd if=$other of=$f conv=fsync status=none`, after: "two\n", synced: true},
 	{name: "sort -o", line: `sort -r -o $f $f`, before: "a\nb\n", after: "b\na\n"},
 	{name: "sed -i", line: `sed -i s/one/two/ $f`, after: "two\n"},
 	{name: "sed -i that matches nothing", line: `sed -i s/other/two/ $f`},
 	{name: "perl -i", line: `perl -pi -e s/one/two/ $f`, after: "two\n", programs: []string{"perl"}},
 	{name: "mv within the directory", line: `echo two > $f.tmp && mv $f.tmp $f`, after: "two\n"},
 	{name: "mv of a hidden file", line: `echo two > .$f.new && mv .$f.new $f`, after: "two\n"},
-	{name: "vi", line: `vi -u NONE -es -c '%s/one/two/' -c x $f </dev/null`, after: "two\n", programs: []string{"vi"}},
+	{name: "vi", line: `vi -u NONE -es -c '%s/one/two/' -c x $f </dev/null`, after: "two\n", synced: true, programs: []string{"vi"}},
 	{name: "rsync", line: `rsync -a $other $f`, after: "two\n", programs: []string{"rsync"}},
 	{name: "rsync --inplace", line: `rsync -a --inplace $other $f`, after: "two\n", programs: []string{"rsync"}},
 	{name: "python open w", line: `python3 -c 'open("'$f'", "w").write("two\n")'`, after: "two\n", programs: []string{"python3"}},
@@ -63,7 +64,7 @@ var gestures = []gesture{
 	{name: "the same bytes", line: `echo one > $f`},
 	{name: "the same bytes by cp", line: `cat $f > /tmp/same$$ && cp /tmp/same$$ $f; e=$?; rm /tmp/same$$; exit $e`},
 	{name: "cut without writing", line: `: > $f`},
-	{name: "cut in an editor that dies", line: `bash -c "exec 3>$f; printf half >&3; kill -9 \$\$"; true`},
+	{name: "cut in an editor that dies", line: `{ bash -c "exec 3>$f; printf half >&3; kill -9 \$\$"; } 2>/dev/null; true`},
 	{name: "touch", line: `touch $f`},
 	{name: "cat onto itself", line: `cat $f > $f`, fails: "input file is output file"},
 	{name: "truncate", line: `truncate -s 0 $f`, fails: "truncate"},
@@ -114,7 +115,11 @@ func TestGesturesMakeOneVersion(t *testing.T) {
 				t.Errorf("the file holds %q, not %q", got, g.after)
 			}
 			made := versions(t, m, name)[len(seen):]
-			if want := min(1, strings.Compare(g.after, g.before)&1); len(made) != want {
+			want := 0
+			if g.after != g.before {
+				want = 1
+			}
+			if len(made) != want {
 				t.Errorf("%d versions were made, not %d: %v", len(made), want, made)
 			}
 
@@ -127,7 +132,11 @@ func TestGesturesMakeOneVersion(t *testing.T) {
 					events++
 				}
 			}
-			if len(made) == 1 && events != 1 {
+			most := 1
+			if g.synced {
+				most = 2
+			}
+			if len(made) == 1 && (events < 1 || events > most) {
 				t.Errorf("the directory's watch heard %d times of one version", events)
 			}
 		})
@@ -157,6 +166,7 @@ func versions(t *testing.T, m *Monitor, name string) []string {
 			all = append(all, r.Version)
 		}
 	}
+	all = slices.Compact(all) // bytes that were there already are a success with the version that has them
 	if current := xattr(t, m.Path("config", name), "user.kingpin.version"); len(all) > 0 && all[len(all)-1] != current {
 		t.Errorf("the last publish was version %s, and the file shows %s", all[len(all)-1], current)
 	}

@@ -49,6 +49,10 @@ func runAll(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if err := os.Chmod(scratch, 0o755); err != nil { // other users come here too
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := m.Run()
 	if err := Unmount(scratch); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
@@ -121,6 +125,9 @@ func directory(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := Unmount(dir); err != nil {
 			t.Error(err)
@@ -173,10 +180,17 @@ func startMonitor(t *testing.T, o Options) *Monitor {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("the monitor said:\n%s", m.Log())
+			t.Logf("the monitor said last:\n%s", tail(m.Log()))
 		}
 	})
 	return m
+}
+
+// tail is the end of a log, which is where the reason is.
+func tail(log string) string {
+	const most = 40
+	lines := strings.SplitAfter(log, "\n")
+	return strings.Join(lines[max(0, len(lines)-most):], "")
 }
 
 // stop ends a monitor in the middle of a test.

@@ -17,19 +17,20 @@ import (
 	"time"
 )
 
-// Options say how a monitor is started. Binary, Mount and State are required.
+// Options say how a monitor is started. Binary and State are required, and Mount unless Plain.
 type Options struct {
 	Binary       string   // built by Build
 	Mount, State string   // directories; the mount point has to exist
+	Plain        bool     // --no-mount: the tree is the plain one in State
 	Flags        []string // more flags of kingpin monitor
 	Env          []string // more of the environment
 	Unready      bool     // return when the process has been started, do not wait until it serves
 	Log          io.Writer
 }
 
-// Monitor is a running kingpin monitor and the mount it serves.
+// Monitor is a running kingpin monitor and the tree it keeps.
 type Monitor struct {
-	Mount, State string
+	Mount, State string // Mount is where the tree is, also if it is the plain one
 
 	binary string
 	env    []string
@@ -44,14 +45,19 @@ const stopLimit = 15 * time.Second
 
 // Start runs a monitor and returns when it is ready. One that ends before is an error with its last words.
 func Start(ctx context.Context, o Options) (*Monitor, error) {
+	where := []string{"--mount", o.Mount}
+	if o.Plain {
+		o.Mount = filepath.Join(o.State, "files")
+		where = []string{"--no-mount"}
+	}
 	m := &Monitor{
 		Mount: o.Mount, State: o.State,
 		binary: o.Binary,
-		env:    append(os.Environ(), append([]string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State}, o.Env...)...),
+		env:    slices.Concat(os.Environ(), []string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State}, o.Env),
 		log:    &transcript{also: o.Log},
 		exited: make(chan struct{}),
 	}
-	m.cmd = exec.Command(o.Binary, append([]string{"monitor", "--mount", o.Mount, "--state", o.State}, o.Flags...)...)
+	m.cmd = exec.Command(o.Binary, slices.Concat([]string{"monitor", "--state", o.State}, where, o.Flags)...)
 	m.cmd.Env, m.cmd.Stdout, m.cmd.Stderr = append(slices.Clip(m.env), m.mark()), m.log, m.log
 	// Whatever ends this process ends the monitor, and Ctrl-C in the terminal is for this process to pass on.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}

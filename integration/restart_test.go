@@ -181,7 +181,7 @@ func TestRestartServerKilled(t *testing.T) {
 func TestRestartNoMount(t *testing.T) {
 	const name = "config.manageddata.restart.nomount"
 	o := site(t)
-	o.Flags = []string{"--no-mount"}
+	o.Plain = true
 	m := startPlain(t, o)
 	kingpin(t, m, "create", name)
 	put := m.Command(t.Context(), "put", name, "-")
@@ -189,15 +189,13 @@ func TestRestartNoMount(t *testing.T) {
 	if out := result(t, put); out.code != 0 {
 		t.Fatalf("put: %v", out)
 	}
-	plain := filepath.Join(o.State, "files/config", name)
-	eventually(t, "the plain file is there", func() bool {
-		content, err := os.ReadFile(plain)
-		return err == nil && string(content) == "plain\n"
-	})
+	if got := read(t, filepath.Join(o.State, "files/config", name)); got != "plain\n" {
+		t.Errorf("the plain file holds %q", got)
+	}
 	if got := kingpin(t, m, "cat", name); got != "plain\n" {
 		t.Errorf("kingpin cat: %q", got)
 	}
-	if mounts, err := Mounts(o.Mount); err != nil || len(mounts) != 0 {
+	if mounts, err := Mounts(filepath.Dir(o.State)); err != nil || len(mounts) != 0 {
 		t.Errorf("--no-mount has mounted %v, %v", mounts, err)
 	}
 }
@@ -214,7 +212,7 @@ func startPlain(t *testing.T, o Options) *Monitor {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("the monitor said:\n%s", m.Log())
+			t.Logf("the monitor said last:\n%s", tail(m.Log()))
 		}
 	})
 	return m
@@ -245,8 +243,8 @@ func TestRestartReadOnly(t *testing.T) {
 	for line, says := range map[string]string{
 		"echo two > config/" + name:                      "Read-only file system",
 		"echo two > config/.scratch":                     "Read-only file system",
-		"rm config/" + name:                              "Read-only file system",
-		"mkdir other.dep":                                "Read-only file system",
+		"rm config/" + name:                              "cannot remove",
+		"mkdir other.dep":                                "cannot create",
 		"sed -i s/one/two/ config/" + name:               "Read-only file system",
 		"kingpin put " + name + " /dev/null --force":     "read only",
 		"kingpin create config.manageddata.restart.more": "read only",
