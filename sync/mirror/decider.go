@@ -11,7 +11,7 @@ import (
 )
 
 // deciderFiles is what a version of the map changes in decider/: a file for each decider that has another percent than its file, and
-// the files of deciders that are gone. A map that cannot be read changes nothing.
+// the files of deciders that are gone. What cannot be read changes nothing, be it the map or one entry.
 func (m *Mirror) deciderFiles(c disk.Commit) (changed []disk.Commit, gone []disk.File) {
 	percents, err := registry.ParseDeciders(c.Body)
 	if err != nil {
@@ -35,8 +35,9 @@ func (m *Mirror) deciderFiles(c disk.Commit) (changed []disk.Commit, gone []disk
 			Author: c.Author, Message: c.Message, Published: c.Published,
 		})
 	}
+	broken := registry.UnreadableDeciders(c.Body)
 	for _, e := range m.store.List(registry.Decider) {
-		if _, there := percents[e.Name]; !there {
+		if _, there := percents[e.Name]; !there && !slices.Contains(broken, e.Name) {
 			gone = append(gone, e.File)
 		}
 	}

@@ -31,6 +31,7 @@ type follower struct {
 	word       word
 	stop       context.CancelFunc // ends the feed; nil: there is none
 	leaving    time.Time          // since when nothing wants it; zero: something does
+	implied    bool               // no dependency holds it, it is followed if it exists
 	ask        bool               // the registry is to be asked before the next look, whatever the feed has said
 	behind     time.Time          // since when what is published is not here; zero: it is
 	condition  Condition

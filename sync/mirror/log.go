@@ -13,9 +13,9 @@ import (
 // logCondition says one line when a condition begins and one when it is over, none while it lasts.
 func (m *Mirror) logCondition(f *follower, before Condition, w word, err error) {
 	m.mu.Lock()
-	now, reason := f.condition, f.reason
+	now, reason, implied := f.condition, f.reason, f.implied
 	m.mu.Unlock()
-	if now == before {
+	if now == before || now == Missing && implied {
 		return
 	}
 	switch now {

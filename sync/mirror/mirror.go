@@ -134,6 +134,7 @@ type Mirror struct {
 	shown        map[registry.Dependency][]registry.Edge
 	unindexed    map[registry.Pointer]struct{} // whose index object is behind
 	complained   map[string]string             // what was said last on a subject, to say it once
+	recalled     bool                          // the disk knew what is followed
 	ready        bool                          // everything that was wanted has been here once
 	started      time.Time
 	changed      chan struct{} // closed and replaced when something that await waits for may have happened; nil: nobody waits

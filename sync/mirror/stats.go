@@ -106,6 +106,8 @@ func (m *Mirror) unready() error {
 	for _, name := range m.roots() {
 		d := m.dependencies[name]
 		switch {
+		case name == registry.BaseDependency && m.recalled:
+			// If it did not exist in the earlier life, nothing of it is missing here.
 		case d == nil || !d.known:
 			return fmt.Errorf("the registry has not said yet what is in %s%s", name, m.silence())
 		case d.empty() && name != registry.BaseDependency:
@@ -113,26 +115,32 @@ func (m *Mirror) unready() error {
 		}
 	}
 	for _, d := range m.dependencies {
-		if !d.known {
+		if !d.known && d.name != registry.BaseDependency {
 			return fmt.Errorf("the registry has not said yet what is in %s%s", d.name, m.silence())
 		}
 	}
-	var missing []registry.Name
+	var pending []registry.Name
+	all := 0
 	for name, f := range m.followers {
-		if !f.leaving.IsZero() || f.condition == Missing || name == registry.DeciderName && !f.word.heard {
+		if f.absent() {
 			continue
 		}
-		if f.condition != Pending {
-			continue
+		all++
+		if f.condition == Pending && f.leaving.IsZero() {
+			pending = append(pending, name)
 		}
-		missing = append(missing, name)
 	}
-	if len(missing) == 0 {
+	if len(pending) == 0 {
 		return nil
 	}
-	name := slices.Min(missing)
-	return fmt.Errorf("%d of %d names are not here yet, %s among them: %s%s",
-		len(missing), len(m.followers), name, m.followers[name].reason, m.silence())
+	name := slices.Min(pending)
+	return fmt.Errorf("%d of %d names are not here yet, %s among them: %s",
+		len(pending), all, name, m.followers[name].reason)
+}
+
+// absent says that a name which nobody has subscribed is not there, as far as anybody knows.
+func (f *follower) absent() bool {
+	return f.implied && (f.condition == Missing || f.condition == Pending && !f.word.heard)
 }
 
 // silence is the reason for what the registry has not said.
@@ -179,7 +187,9 @@ func (m *Mirror) Stats() Stats {
 		}
 	}
 	for _, f := range m.followers {
-		s.count(f)
+		if !f.absent() {
+			s.count(f)
+		}
 	}
 	return s
 }
@@ -215,7 +225,7 @@ func (m *Mirror) Status(name registry.Name) (s NameStatus, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.followers[name]
-	if f == nil {
+	if f == nil || f.absent() {
 		return NameStatus{}, false
 	}
 	return m.status(f), true
@@ -233,6 +243,9 @@ func (m *Mirror) Statuses() []NameStatus {
 	}
 	statuses := make([]NameStatus, 0, len(m.followers))
 	for _, f := range m.followers {
+		if f.absent() {
+			continue
+		}
 		s := m.status(f)
 		s.Dependencies = holders[registry.Edge(f.name)]
 		slices.Sort(s.Dependencies)

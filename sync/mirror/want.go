@@ -27,7 +27,9 @@ type dependency struct {
 // recall starts from what is on disk: the graph as it was followed last, and every file. Whatever nobody wants any more leaves as soon
 // as the registry has confirmed that.
 func (m *Mirror) recall() {
-	for _, dir := range m.store.Graph().Dirs {
+	graph := m.store.Graph()
+	m.recalled = len(graph.Dirs) > 0
+	for _, dir := range graph.Dirs {
 		d := &dependency{name: dir.Name, known: true, exists: true}
 		for _, link := range dir.Links {
 			d.edges = append(d.edges, link.Edge)
@@ -108,9 +110,9 @@ func (m *Mirror) idle(ctx context.Context, wait time.Duration) bool {
 // returns the names whose grace is over, and how long until the next one's is (0: none). The caller holds mu.
 func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower, wait time.Duration) {
 	reached := map[registry.Dependency]struct{}{}
-	wanted := map[registry.Name]struct{}{registry.DeciderName: {}}
+	wanted := map[registry.Name]bool{registry.DeciderName: false} // true: a dependency holds it
 	complete := true
-	todo := m.roots()
+	todo := slices.Clone(m.roots())
 	for len(todo) > 0 {
 		name := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -124,13 +126,13 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 			if nested, ok := edge.Dependency(); ok {
 				todo = append(todo, nested)
 			} else if name, ok := edge.Name(); ok {
-				wanted[name] = struct{}{}
+				wanted[name] = true
 			}
 		}
 	}
-	for name := range wanted {
+	for name, held := range wanted {
 		f := m.follower(name)
-		f.leaving = time.Time{}
+		f.leaving, f.implied = time.Time{}, !held
 		m.startFeed(ctx, f)
 	}
 	if !complete {
@@ -148,7 +150,7 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 }
 
 // unwanted is the part of survey for names that nothing reaches.
-func (m *Mirror) unwanted(ctx context.Context, wanted map[registry.Name]struct{}, now time.Time) (leavers []*follower, wait time.Duration) {
+func (m *Mirror) unwanted(ctx context.Context, wanted map[registry.Name]bool, now time.Time) (leavers []*follower, wait time.Duration) {
 	for name, f := range m.followers {
 		if _, ok := wanted[name]; ok {
 			continue

@@ -1,0 +1,426 @@
+package mirror
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+func TestMachineFollowsItsDependencies(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(api, ham)
+		w.make(web, spam, user)
+		w.make(registry.BaseDependency, "config.base.limits")
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(api)))
+		w.put(spam, "casino")
+		w.put("config.base.limits", "10")
+		w.put("config.manageddata.other.thing", "nobody wants me")
+
+		m := w.boot("a", follows(web))
+
+		m.has("config/"+string(spam), "casino")
+		m.has("config/"+string(ham), "") // never written
+		m.has("config/config.base.limits", "10")
+		m.has("serverset/"+string(user), "")
+		m.hasNot("config/config.manageddata.other.thing")
+		m.lists(web, registry.Edge(api), registry.Edge(spam), registry.Edge(user))
+		m.lists(api, registry.Edge(ham))
+		m.lists(registry.BaseDependency, "config.base.limits")
+		w.must(m.Ready())
+	})
+}
+
+func TestChangeElsewhereArrives(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.boot("a", follows(web))
+		for _, content := range []string{"one", "two", "", "three"} {
+			version := w.put(spam, content)
+			m.has("config/"+string(spam), content)
+			e, _ := m.entry("config/" + string(spam))
+			if e.Version != version {
+				t.Errorf("version is %s, want %s", e.Version, version)
+			}
+			if published, _ := version.Time(); !e.Published.Equal(published) {
+				t.Errorf("published %s, want what the token says: %s", e.Published, published)
+			}
+		}
+	})
+}
+
+func TestCircleOfDependenciesIsFollowed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.make(api, ham)
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(api)))
+		w.must(w.reg.Link(w.Context(), api, registry.Edge(web)))
+		w.must(w.reg.Link(w.Context(), api, registry.Edge(api)))
+		m := w.boot("a", follows(web))
+		m.has("config/"+string(spam), "")
+		m.has("config/"+string(ham), "")
+		m.lists(api, registry.Edge(api), registry.Edge(ham), registry.Edge(web))
+	})
+}
+
+func TestSubscriptionsChangeWithoutRestart(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", Options{Dependencies: []registry.Dependency{web}, Grace: time.Minute})
+		m.hasNot("config/" + string(ham))
+
+		w.make(web, ham)
+		w.put(ham, "mother")
+		m.has("config/"+string(ham), "mother")
+
+		w.make(registry.BaseDependency, "config.base.limits") // the fleet gets its first base.dep
+		m.has("config/config.base.limits", "")
+
+		w.must(w.reg.Unlink(w.Context(), web, registry.Edge(spam)))
+		m.lists(web, registry.Edge(ham))
+		m.has("config/"+string(spam), "casino") // for its grace
+		w.put(spam, "roulette")
+		m.has("config/"+string(spam), "roulette") // and up to date
+		w.passes(time.Minute + time.Second)
+		m.hasNot("config/" + string(spam))
+		if _, ok := m.Status(spam); ok {
+			t.Error("a name that left is still followed")
+		}
+
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(spam)))
+		m.has("config/"+string(spam), "roulette")
+	})
+}
+
+func TestNameThatComesBackDuringItsGraceStays(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		before, _ := m.entry("config/" + string(spam))
+		w.must(w.reg.Unlink(w.Context(), web, registry.Edge(spam)))
+		w.passes(50 * time.Second)
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(spam)))
+		w.passes(2 * time.Minute)
+		after, _ := m.entry("config/" + string(spam))
+		if after.Stamp != before.Stamp {
+			t.Error("the file was made anew, want it untouched")
+		}
+	})
+}
+
+func TestUnsubscribedWhileDownLeavesAfterTheRestart(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam, ham)
+		m := w.boot("a", follows(web))
+		m.halt()
+		w.must(w.reg.Unlink(w.Context(), web, registry.Edge(ham)))
+		m = w.boot("a", follows(web))
+		m.has("config/"+string(ham), "")
+		w.passes(2 * time.Minute)
+		m.hasNot("config/" + string(ham))
+		m.has("config/"+string(spam), "")
+	})
+}
+
+func TestEdgeThatDanglesIsSkippedUntilTheNameExists(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.must(w.reg.Create(w.Context(), ham.Metaconfig())) // the old tools make the node last
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(ham)))
+		m := w.boot("a", follows(web))
+		w.must(m.Ready())
+		m.isIn(ham, Missing, "no such name")
+		m.lists(web, registry.Edge(spam))
+		if n := m.Stats().Missing; n != 1 {
+			t.Errorf("%d names are missing, want 1", n)
+		}
+		m.Refresh()
+		m.said(1, "skipped", string(ham))
+
+		w.must(w.reg.Create(w.Context(), ham.Pointer()))
+		m.has("config/"+string(ham), "")
+		m.lists(web, registry.Edge(ham), registry.Edge(spam))
+	})
+}
+
+func TestEdgeThatIsNoNameIsSkipped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.assemble("a", follows(web))
+		m.wire.edges = func(d registry.Dependency, e registry.Edges) registry.Edges {
+			if d == web {
+				e.Members = append(e.Members, "../../etc/passwd", "config.x'; touch x #", "", "nonsense")
+			}
+			return e
+		}
+		m.run()
+		m.has("config/"+string(spam), "")
+		m.lists(web, registry.Edge(spam))
+		m.Refresh()
+		w.passes(2 * time.Hour) // audits
+		m.said(1, "skipped", "passwd")
+		if n := m.Stats().BadEdges; n != 4 {
+			t.Errorf("%d bad edges, want 4", n)
+		}
+		w.must(m.Ready())
+	})
+}
+
+func TestNestedDependencyThatDoesNotExistIsSkipped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.assemble("a", follows(web))
+		m.wire.edges = func(d registry.Dependency, e registry.Edges) registry.Edges {
+			if d == web {
+				e.Members = append(e.Members, "gone.dep")
+			}
+			return e
+		}
+		m.run()
+		m.lists(web, registry.Edge(spam))
+		m.said(1, "skipped", "gone.dep")
+		w.must(m.Ready())
+	})
+}
+
+func TestMissingRootIsMadeWhereThatIsAsked(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.boot("a", follows(web))
+		if err := m.Ready(); err == nil || !strings.Contains(err.Error(), "no dependency web.dep") {
+			t.Errorf("ready: %v, want a word about web.dep", err)
+		}
+		m.said(1, "no such dependency", "web.dep")
+		other := w.boot("b", Options{Dependencies: []registry.Dependency{web}, Create: true})
+		w.must(other.Ready())
+		other.lists(web)
+		m.lists(web) // and the first machine learns of it
+		w.must(m.Ready())
+	})
+}
+
+// Promise 6: what is wrong is held, not spread.
+func TestDeletedNodeKeepsTheFile(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		w.must(w.reg.Delete(w.Context(), spam.Pointer()))
+		m.has("config/"+string(spam), "casino")
+		m.isIn(spam, Held, "deleted")
+		m.lists(web, registry.Edge(spam))
+
+		w.must(w.reg.Create(w.Context(), spam.Pointer())) // somebody makes it anew, empty
+		m.has("config/"+string(spam), "casino")
+		m.isIn(spam, Held, "never written")
+
+		w.passes(time.Second) // the token tells the time
+		w.put(spam, "roulette")
+		m.has("config/"+string(spam), "roulette")
+		m.isIn(spam, Current)
+		m.said(1, "up to date again", string(spam))
+	})
+}
+
+// Promise 6.
+func TestDependencyDeletedWithMembersIsHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		m.halt()
+		m = w.assemble("a", Options{Dependencies: []registry.Dependency{web}, Create: true})
+		m.wire.edges = func(d registry.Dependency, e registry.Edges) registry.Edges { return registry.Edges{} }
+		m.run()
+		w.passes(time.Hour)
+		m.has("config/"+string(spam), "casino")
+		m.lists(web, registry.Edge(spam))
+		m.said(1, "held", "web.dep")
+	})
+}
+
+// Promise 6.
+func TestRegistryRestoredFromABackupIsNotFollowed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		w.must(w.reg.Close())
+		file := filepath.Join(w.dir, "registry.db")
+		backup, err := os.ReadFile(file)
+		w.must(err)
+		w.openRegistry()
+		w.put(spam, "roulette")
+		m := w.boot("a", follows(web))
+		m.halt()
+		w.must(w.reg.Close())
+		w.must(os.WriteFile(file, backup, 0o600))
+		w.openRegistry()
+
+		m = w.boot("a", follows(web))
+		m.has("config/"+string(spam), "roulette")
+		m.isIn(spam, Held, "went back", "restored")
+		_, err = m.Publish(w.Context(), Publication{Name: spam, Body: []byte("mine")})
+		w.is(err, registry.ErrInvalid)
+		m.has("config/"+string(spam), "roulette")
+	})
+}
+
+// Promise 6, for the smallest serverset there is.
+func TestEmptyServersetIsHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, user)
+		m := w.boot("a", follows(web))
+		m.has("serverset/"+string(user), "") // nobody has ever been there
+		m.isIn(user, Current)
+
+		first := w.join(user, "10.0.0.1:80")
+		second := w.join(user, "10.0.0.2:80")
+		m.has("serverset/"+string(user), "10.0.0.1:80\n10.0.0.2:80\n")
+		first()
+		m.has("serverset/"+string(user), "10.0.0.2:80\n")
+		second()
+		m.has("serverset/"+string(user), "10.0.0.2:80\n")
+		m.isIn(user, Held, "empty, was 1")
+		if n := m.Stats().Held; n != 1 {
+			t.Errorf("%d held, want 1", n)
+		}
+		m.halt()
+		m = w.boot("a", follows(web))
+		m.isIn(user, Held, "empty, was 1")
+
+		third := w.join(user, "10.0.0.3:80")
+		m.has("serverset/"+string(user), "10.0.0.3:80\n")
+		m.isIn(user, Current)
+		third()
+	})
+}
+
+// Promise 7: a failed update is retried until it is applied.
+func TestFailedFetchIsRetried(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		broken := errors.New("500 internal error")
+		var tries []time.Time
+		m.wire.set(func(c *wire) {
+			c.fetch = func(string) error { tries = append(tries, time.Now()); return broken }
+		})
+		w.put(spam, "roulette")
+		m.has("config/"+string(spam), "casino")
+		m.isIn(spam, Stale, "500 internal error")
+		w.passes(10 * time.Minute)
+		if s := m.Stats(); s.Stale != 1 || s.Behind < 10*time.Minute {
+			t.Errorf("%d stale for %s, want 1 for ten minutes", s.Stale, s.Behind)
+		}
+		if len(tries) < 25 || len(tries) > 120 {
+			t.Errorf("%d tries in ten minutes", len(tries))
+		}
+		for i := 1; i < len(tries); i++ {
+			if gap := tries[i].Sub(tries[i-1]); gap > lastBackoff+time.Second {
+				t.Errorf("%s between two tries, want at most %s", gap, lastBackoff)
+			}
+		}
+		m.said(1, "not up to date", string(spam))
+
+		// A new word is acted on at once, whatever the backoff says.
+		m.wire.set(func(c *wire) { c.fetch = nil })
+		w.put(spam, "poker")
+		m.has("config/"+string(spam), "poker")
+		m.isIn(spam, Current)
+		if s := m.Stats(); s.Stale != 0 || s.Behind != 0 {
+			t.Errorf("%d stale for %s, want none", s.Stale, s.Behind)
+		}
+	})
+}
+
+func TestRefreshDoesNotWaitForTheBackoff(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.boot("a", follows(web))
+		m.wire.set(func(c *wire) { c.fetch = func(string) error { return errors.New("no") } })
+		w.put(spam, "casino")
+		w.passes(10 * time.Minute)
+		m.wire.set(func(c *wire) { c.fetch = nil })
+		m.Refresh(spam)
+		m.has("config/"+string(spam), "casino")
+	})
+}
+
+// Promise 6: a body that is not what its publisher stored.
+func TestBodyThatFailsItsChecksumIsHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		m.wire.set(func(c *wire) { c.fetch = func(string) error { return registry.ErrChecksum } })
+		w.put(spam, "roulette")
+		m.has("config/"+string(spam), "casino")
+		m.isIn(spam, Held, "checksum")
+		m.wire.set(func(c *wire) { c.fetch = nil }) // it was the way here
+		w.passes(time.Minute)
+		m.has("config/"+string(spam), "roulette")
+	})
+}
+
+func TestBodyOverTheLimitIsHeld(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", Options{Dependencies: []registry.Dependency{web}, MaxBody: 10})
+		w.put(spam, "12345678901")
+		m.has("config/"+string(spam), "casino")
+		m.isIn(spam, Held, "11 bytes", "at most 10")
+		before := len(m.wire.fetched)
+		w.passes(10 * time.Minute)
+		if again := len(m.wire.fetched) - before; again > 1 { // an audit may come by
+			t.Errorf("fetched %d times more: a version does not shrink", again)
+		}
+		w.put(spam, "short")
+		m.has("config/"+string(spam), "short")
+	})
+}
+
+// Promise 7: never keyed on having seen an event.
+func TestAuditFindsWhatADeafFeedMissed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam, user)
+		m := w.assemble("a", follows(web))
+		m.wire.deaf = true
+		m.run()
+		m.has("config/"+string(spam), "")
+		w.put(spam, "casino")
+		defer w.join(user, "10.0.0.1:80")()
+		w.make(web, ham)
+		m.has("config/"+string(spam), "")
+		w.passes(3 * time.Hour)
+		m.has("config/"+string(spam), "casino")
+		m.has("serverset/"+string(user), "10.0.0.1:80\n")
+		m.has("config/"+string(ham), "")
+		if n := m.Stats().Audits; n == 0 {
+			t.Error("no audit was completed")
+		}
+	})
+}
+
+func TestNothingIsFetchedTwice(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam, ham)
+		w.put(spam, "casino")
+		w.put(ham, "mother")
+		m := w.boot("a", follows(web))
+		m.halt()
+		m = w.boot("a", follows(web))
+		m.Refresh()
+		synctest.Wait()
+		if len(m.wire.fetched) != 0 {
+			t.Errorf("fetched %v after a restart with everything here", m.wire.fetched)
+		}
+	})
+}
