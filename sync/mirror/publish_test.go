@@ -109,7 +109,7 @@ func TestLoserOfACompareAndSetFindsTheWinnerAtHome(t *testing.T) {
 				m.wire.set(func(c *wire) { c.deaf = true })
 				plug()
 			}
-			loser := write(spam, "mine")
+			loser := write(spam, "mine "+name)
 			loser.Base, loser.CompareAndSet = base, true
 			_, err := m.Publish(w.Context(), loser)
 			w.is(err, registry.ErrConflict)
@@ -123,7 +123,7 @@ func TestLoserOfACompareAndSetFindsTheWinnerAtHome(t *testing.T) {
 			here, _ := m.entry("config/" + string(spam))
 			loser.Base = here.Version // rebase
 			base = m.publish(loser)
-			m.has("config/"+string(spam), "mine")
+			m.has("config/"+string(spam), "mine "+name)
 		}
 	})
 }
