@@ -57,20 +57,12 @@ func writeBody(path string, stamp Stamp, data []byte, durable bool) (err error) 
 	if err := file.Chmod(0o644); err != nil { // whatever the umask is: the plain tree is for everybody
 		return err
 	}
-	if err := setTime(file, stamp); err != nil {
-		return err
+	t := unix.NsecToTimespec(int64(stamp))
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set time of %s: %w", path, err)
 	}
 	if durable {
 		return file.Sync()
-	}
-	return nil
-}
-
-// setTime gives an open file its stamp as mtime.
-func setTime(file *os.File, stamp Stamp) error {
-	t := unix.NsecToTimespec(int64(stamp))
-	if err := unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", file.Fd()), []unix.Timespec{t, t}, 0); err != nil {
-		return fmt.Errorf("set time of %s: %w", file.Name(), err)
 	}
 	return nil
 }

@@ -239,7 +239,13 @@ func (d *decoder) string() string {
 	return s
 }
 
-func (d *decoder) file() File { return File{Kind: registry.Kind(d.byte()), Name: d.string()} }
+func (d *decoder) file() File {
+	f := File{Kind: registry.Kind(d.byte()), Name: d.string()}
+	if f.validate() != nil {
+		d.failed = true
+	}
+	return f
+}
 
 func (d *decoder) checksum() (sum registry.Checksum) {
 	copy(sum[:], d.take(uint64(len(sum))))

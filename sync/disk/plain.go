@@ -62,7 +62,6 @@ func (s *Store) place(f File, stamp Stamp) {
 		}
 	} else {
 		err = os.Rename(s.dir.staged(stamp), s.dir.plain(f))
-		_ = os.Remove(s.dir.staged(stamp)) // rename does nothing where both are the same inode
 	}
 	if err != nil {
 		s.log.Warn("plain file is behind", "name", f.Name, "path", s.dir.plain(f), "err", err)

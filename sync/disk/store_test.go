@@ -15,6 +15,25 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// scratch is a directory in memory where there is one: for tests that make many stores and do not ask how the disk does it.
+func scratch(t testing.TB) string {
+	t.Helper()
+	const memory = "/dev/shm"
+	if info, err := os.Stat(memory); err != nil || !info.IsDir() {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "kingpin-disk-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // openAt opens a store that is closed with the test.
 func openAt(t testing.TB, dir string, o Options) *Store {
 	t.Helper()
@@ -28,6 +47,9 @@ func openAt(t testing.TB, dir string, o Options) *Store {
 	t.Cleanup(func() { s.Close() })
 	return s
 }
+
+// quiet is for tests in which trouble is the point.
+var quiet = slog.New(slog.DiscardHandler)
 
 type testWriter struct{ t testing.TB }
 
