@@ -48,6 +48,7 @@ func (r *Registry) Put(ctx context.Context, key string, b registry.Body) error {
 			return fmt.Errorf("put %s: %w", key, err)
 		}
 		u.put(bodiesBucket, []byte(key), value)
+		u.tx.Bucket(dataBucket).FillPercent = 1 // nothing is ever put between: half-empty pages would stay so
 		for i, data := uint32(0), b.Data; len(data) > 0; i++ {
 			n := min(chunk, len(data))
 			u.put(dataBucket, chunkKey(h.number, i), data[:n])

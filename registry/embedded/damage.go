@@ -36,10 +36,8 @@ func (r *Registry) check() error {
 		if v.tx.Size() > info.Size() {
 			return damaged(r.path, fmt.Sprintf("%d bytes are left of %d", info.Size(), v.tx.Size()))
 		}
-		for _, bucket := range buckets {
-			if v.tx.Bucket(bucket) == nil {
-				return damaged(r.path, fmt.Sprintf("a bbolt file, but its %s are missing", bucket))
-			}
+		if v.tx.Bucket(aboutBucket) == nil {
+			return damaged(r.path, "a bbolt file, but not a registry")
 		}
 		found, err := v.value(aboutBucket, formatKey)
 		if err != nil {
@@ -48,6 +46,11 @@ func (r *Registry) check() error {
 		if string(found) != format {
 			return fmt.Errorf("registry file %s has format %s, and this program knows only %s: use a newer one: %w",
 				r.path, found, format, registry.ErrInvalid)
+		}
+		for _, bucket := range buckets {
+			if v.tx.Bucket(bucket) == nil {
+				return damaged(r.path, fmt.Sprintf("no %s are left", bucket))
+			}
 		}
 		r.ceiling = registry.Order(v.tx.Bucket(nodesBucket).Sequence())
 		r.next, r.opened = r.ceiling+1, r.ceiling
