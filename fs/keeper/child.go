@@ -14,12 +14,12 @@ import (
 
 // child is a process that the keeper has started.
 type child struct {
-	cmd    *exec.Cmd
-	born   time.Time
-	ready  time.Time // when it said so
-	conn   *os.File  // the keeper's end of its descriptor 4; nil: it has none
-	zombie bool      // at the last look
-	reaped bool
+	cmd     *exec.Cmd
+	born    time.Time
+	ready   time.Time // when it said so
+	conn    *os.File  // the keeper's end of its descriptor 4; nil: it has none
+	reaped  bool
+	suspect bool // was a zombie when last looked at
 }
 
 // event is what a child did: it reported something, or it is gone. Its last report comes before its end.
@@ -104,14 +104,11 @@ func (k *keeper) post(e event) {
 	}
 }
 
-// stuck says that the child cannot be reaped although its first thread is dead: another one is stuck in the kernel. It takes
-// two looks, since a process that dies in good order looks so for a moment.
-func (c *child) stuck() bool {
+// zombie says that the child's first thread is dead and the child not reaped.
+func (c *child) zombie() bool {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid()))
-	_, after, found := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
-	before := c.zombie
-	c.zombie = found && bytes.HasPrefix(after, []byte("Z"))
-	return before && c.zombie
+	_, state, found := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return found && bytes.HasPrefix(state, []byte("Z"))
 }
 
 // setOOMScore says how readily the kernel kills a process (-1000 to 1000) when memory is short. Best effort: lowering it

@@ -30,10 +30,11 @@ const (
 	serverGrace  = 10 * time.Second // from SIGTERM to SIGKILL
 	pokerGrace   = time.Second
 	afterKill    = time.Second
-	lookInterval = 200 * time.Millisecond
+	lookInterval = time.Second
+	lookAgain    = 100 * time.Millisecond
 
-	serverHealthy = 50 * time.Millisecond // after Ready
-	pokerHealthy  = time.Second
+	serverHealthy = 50 * time.Millisecond  // after Ready
+	pokerHealthy  = 100 * time.Millisecond // after its start
 )
 
 var (
@@ -143,7 +144,7 @@ func (k *keeper) keepMount(ctx context.Context) (err error) {
 
 // supervise returns nil when ctx ends, else why the mount cannot go on.
 func (k *keeper) supervise(ctx context.Context) error {
-	look := time.NewTicker(lookInterval)
+	look := time.NewTimer(lookInterval)
 	defer look.Stop()
 	for {
 		var err error
@@ -153,10 +154,9 @@ func (k *keeper) supervise(ctx context.Context) error {
 		case e := <-k.events:
 			err = k.handle(e)
 		case <-look.C:
-			if k.server != nil && k.server.stuck() {
-				_ = k.server.cmd.Process.Kill() // in case its other threads are well
-				err = k.serverDied(errors.New("killed, but some of its threads are stuck"))
-			}
+			var again time.Duration
+			again, err = k.look()
+			look.Reset(again)
 		case <-k.serverDue:
 			if k.serverDue = nil; k.startServer() != nil {
 				k.serverDue = time.After(k.serverPace.next(false))
@@ -170,6 +170,21 @@ func (k *keeper) supervise(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// look finds a server that cannot be reaped although its first thread is dead, since another one is stuck in the kernel, and
+// says when to look again. It takes two looks: every process that dies is in that state for a moment.
+func (k *keeper) look() (time.Duration, error) {
+	s := k.server
+	switch {
+	case s == nil || !s.zombie():
+		return lookInterval, nil
+	case !s.suspect:
+		s.suspect = true
+		return lookAgain, nil
+	}
+	_ = s.cmd.Process.Kill() // in case its other threads are well
+	return lookInterval, k.serverDied(errors.New("killed, but some of its threads are stuck"))
 }
 
 func (k *keeper) handle(e event) error {

@@ -157,7 +157,7 @@ func (m *monitor) try(count int, op Op) (did, error) {
 }
 
 // watchdogTime is far more than any test takes: then the connection is cut, which frees whoever hangs in it.
-const watchdogTime = 40 * time.Second
+const watchdogTime = time.Minute
 
 // newMonitor starts a keeper on a temporary directory; env goes to all its processes.
 func newMonitor(t *testing.T, env ...string) *monitor {

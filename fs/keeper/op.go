@@ -45,8 +45,8 @@ const (
 	msgDo      = 'd'
 	msgAnswer  = 'a'
 
-	// maxOps bounds what a request to the poker holds: a touch takes a third of a millisecond, and somebody's close may wait
-	// for its turn behind a long batch of another's.
+	// maxOps bounds what one request to the poker holds, since somebody's close may wait for its turn behind a long batch
+	// of another's.
 	maxOps = 64
 
 	msgHeader = 1 + 8
