@@ -352,7 +352,8 @@ func TestPublishWithEverythingAway(t *testing.T) {
 		w.passes(time.Minute)
 		m.has("config/"+string(spam), "one") // what was refused changed nothing
 
-		m.wire.set(func(c *wire) { c.put = func(string) error { return errCut } })
+		away := func(string) error { return errCut }
+		m.wire.set(func(c *wire) { c.put, c.fetch = away, away })
 		_, err = m.Publish(w.Context(), write(spam, "two"))
 		w.is(err, registry.ErrUnreachable)
 		w.is(m.Writable(), registry.ErrUnreachable)

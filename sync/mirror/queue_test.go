@@ -88,8 +88,19 @@ func TestOneNameIsInOneWorkersHands(t *testing.T) {
 }
 
 func TestPauseEndsByItselfOrByNews(t *testing.T) {
+	var mu sync.Mutex
 	var order []string
-	inQueue(t, 1, func(f *follower) { order = append(order, string(f.name)) }, func(q *queue) {
+	work := func(f *follower) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, string(f.name))
+	}
+	done := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprint(order)
+	}
+	inQueue(t, 1, work, func(q *queue) {
 		a, b, c, d := &follower{name: "a"}, &follower{name: "b"}, &follower{name: "c"}, &follower{name: "d"}
 		q.addLater(a, 3*time.Second)
 		q.addLater(b, 1*time.Second)
@@ -103,13 +114,13 @@ func TestPauseEndsByItselfOrByNews(t *testing.T) {
 		synctest.Wait()
 		q.add(a) // news
 		synctest.Wait()
-		if fmt.Sprint(order) != "[a]" {
-			t.Errorf("order %v, want a at once", order)
+		if got := done(); got != "[a]" {
+			t.Errorf("order %s, want a at once", got)
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
-		if fmt.Sprint(order) != "[a c b]" {
-			t.Errorf("order %v", order)
+		if got := done(); got != "[a c b]" {
+			t.Errorf("order %s", got)
 		}
 	})
 }
