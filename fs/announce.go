@@ -22,6 +22,8 @@ const (
 	// maxHeld is how many old versions of one name watchers may hold. A program that adds a watch at every event would make the
 	// number grow for ever: the oldest are told that their file is gone.
 	maxHeld = 64
+	// closeAfterSync is how soon a writer that called fsync closes the file, if its close is to be the event.
+	closeAfterSync = 200 * time.Millisecond
 	// sweepEvery is how often the kernel is asked again about old versions that somebody held.
 	sweepEvery = time.Minute
 )
@@ -83,10 +85,12 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 	for _, file := range files {
 		current, ok := a.f.store.Current(file)
 		a.poke(ctx, a.touches(ctx, file, current, ok))
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return
-		}
-		if ok {
+		case ok && current.Origin == synced:
+			a.f.background.Go(func() { a.afterSync(ctx, current) })
+		case ok:
 			announced = append(announced, current.Stamp)
 		}
 	}
@@ -97,9 +101,8 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 // that somebody still watches.
 func (a *announcer) touches(ctx context.Context, file disk.File, current disk.Entry, exists bool) []keeper.Op {
 	var ops []keeper.Op
-	if exists && current.Origin != closed {
-		path := filepath.Join(a.f.mount, file.Kind.String(), file.Name)
-		ops = append(ops, keeper.Op{Kind: keeper.Touch, Path: path})
+	if exists && current.Origin != closed && current.Origin != synced {
+		ops = append(ops, a.touch(file))
 	}
 	held := a.ask(ctx, a.f.store.SupersededOf(file))
 	for i, stamp := range held {
@@ -112,6 +115,41 @@ func (a *announcer) touches(ctx context.Context, file disk.File, current disk.En
 		ops = append(ops, end)
 	}
 	return ops
+}
+
+func (a *announcer) touch(file disk.File) keeper.Op {
+	return keeper.Op{Kind: keeper.Touch, Path: filepath.Join(a.f.mount, file.Kind.String(), file.Name)}
+}
+
+// afterSync raises the event on the name of a version that was published by fsync, unless the writer closes the file first: its
+// close is then the event, and one is enough.
+func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
+	for deadline := time.Now().Add(closeAfterSync); a.f.writing(e.File); {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(closeAfterSync / 10):
+		}
+		if time.Now().After(deadline) {
+			a.poke(ctx, []keeper.Op{a.touch(e.File)})
+			break
+		}
+	}
+	if ctx.Err() == nil {
+		a.f.store.Announced(e.Stamp)
+	}
+}
+
+// writing says whether somebody here has a file open for writing.
+func (f *FS) writing(file disk.File) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.drafts {
+		if d.file == file && d.handles > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // ask finds out which of some old versions somebody has open, mapped or watched, oldest first. The kernel knows; a version that

@@ -17,7 +17,8 @@ import (
 // calls raise on the directory.
 const (
 	closed  uint64 = iota + 1 // the writer's close follows, and is the event
-	synced                    // by fsync, or late
+	synced                    // by fsync: its close will be the event, if it comes soon
+	late                      // after the writer's last close
 	renamed                   // a rename over the name
 )
 

@@ -101,6 +101,36 @@ func TestEveryVersionIsHeardOnce(t *testing.T) {
 	}
 }
 
+// TestSyncIsOneEvent: a writer that calls fsync and closes makes one event on the directory; one that keeps the file open makes one
+// soon after the fsync.
+func TestSyncIsOneEvent(t *testing.T) {
+	m := start(t)
+	dir := m.watch(filepath.Dir(m.config()))
+	for i := range 5 {
+		file, err := os.OpenFile(m.config(), os.O_WRONLY|os.O_TRUNC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(file, "synced %d\n", i)
+		if err := file.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			file.Close()
+		}
+		dir.next()
+		m.want("config/"+aConfig, fmt.Sprintf("synced %d\n", i))
+		if i%2 == 0 {
+			<-time.After(2 * closeAfterSync) // long enough for a second event to show itself
+		}
+		dir.quiet("fsync")
+		if i%2 == 1 {
+			file.Close()
+			dir.next()
+		}
+	}
+}
+
 // TestWatchOutlivesTheServer: a watch set before the server died hears of what comes after.
 func TestWatchOutlivesTheServer(t *testing.T) {
 	m := start(t)

@@ -282,15 +282,15 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	}
 	d := h.draft
 	d.mu.Lock()
-	late := d.dirty && !d.killed && d.failed == nil
+	unpublished := d.dirty && !d.killed && d.failed == nil
 	d.mu.Unlock()
-	if !late {
+	if !unpublished {
 		return
 	}
 	f.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 		defer cancel()
-		if _, err := f.publish(ctx, d, synced); err != nil {
+		if _, err := f.publish(ctx, d, late); err != nil {
 			f.refuse(d.file.String(), d.caller, err)
 		}
 	})
