@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -37,7 +38,9 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("usage: monitor [FLAG...], once, or again after stop")
 				}
 				ts.Check(os.MkdirAll(ts.Getenv("M"), 0o755))
-				m, err := Start(t.Context(), Options{Binary: kingpin, Mount: ts.Getenv("M"), State: ts.Getenv("S"), Flags: flags})
+				o := Options{Binary: kingpin, Mount: ts.Getenv("M"), State: ts.Getenv("S"), Flags: flags}
+				o.Plain = slices.Contains(flags, "--no-mount")
+				m, err := Start(t.Context(), o)
 				ts.Check(err)
 				r.Monitor = m
 				ts.Defer(func() {
