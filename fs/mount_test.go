@@ -193,6 +193,10 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = p.store.SetGraph(p.edges)
 	case "/hold":
 		p.hold[q.Get("name")], err = time.ParseDuration(string(body))
+	case "/quiet":
+		if left := p.store.Unannounced(); len(left) > 0 {
+			err = fmt.Errorf("%d versions not announced yet", len(left))
+		}
 	case "/down":
 		p.down = string(body) == "yes"
 	default:
@@ -280,6 +284,7 @@ func start(t *testing.T, env ...string) *machine {
 	})
 	m.remote("config", aConfig, "first\n")
 	m.wantSoon("config/"+aConfig, "first\n")
+	eventually(t, "the first version was announced", func() bool { return m.tryOrder("/quiet", "") == nil })
 	return m
 }
 
