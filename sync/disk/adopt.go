@@ -3,7 +3,6 @@ package disk
 import (
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
@@ -11,66 +10,62 @@ import (
 // lostIDs is how far the graph ids are pushed on when part of the journal is lost: what it allotted there is not known.
 const lostIDs = 1 << 16
 
-// adopt makes up, after damage in the middle of the journal, for what it said there. What the plain tree shows is what was
-// current last, and each plain file is a body whose stamp is its mtime; version and author are lost, so the registry is asked
-// again. Then the journal is written anew, and the damaged one kept in quarantine.
-func (s *Store) adopt() error {
-	_ = eachName(s.dir.bodies(), func(name string) {
-		if stamp, err := parseStamp(name); err == nil && stamp < maxStamp {
-			s.index.saw(stamp)
-		}
-	})
-	s.index.id += lostIDs
-	adopted := 0
+// unlisted finds what the journal should say and does not. A plain file is put in place after its commit only, and it is a body
+// whose stamp is its mtime: so one that is newer than the index knows was committed, and lost with part of the journal. Its version
+// and author are lost too, so it has to be fetched again; until then its bytes are the best there are.
+func (s *Store) unlisted() (lost []op) {
 	for _, kind := range kinds {
 		err := eachName(s.dir.path("files", kind.String()), func(name string) {
-			if s.adoptFile(File{kind, name}) {
-				adopted++
+			if e, ok := s.unlistedFile(File{kind, name}); ok {
+				lost = append(lost, put{entry: e, restored: true})
 			}
 		})
 		if err != nil {
-			return fmt.Errorf("look for versions that the journal has lost: %w", err)
+			s.log.Warn("versions that the journal has lost cannot be looked for", "err", err)
 		}
 	}
-	if err := os.Link(s.dir.journal(), s.dir.path("quarantine", fmt.Sprintf("journal-%d", s.now().Unix()))); err != nil {
-		s.log.Warn("damaged journal not kept", "err", err)
-	}
-	s.log.Info("versions found again by their plain files", "count", adopted)
-	return s.checkpoint()
+	return lost
 }
 
-func (s *Store) adoptFile(f File) bool {
+func (s *Store) unlistedFile(f File) (Entry, bool) {
 	info, err := os.Lstat(s.dir.plain(f))
 	if err != nil || !info.Mode().IsRegular() || f.validate() != nil {
-		return false
+		return Entry{}, false
 	}
 	stamp := Stamp(max(info.ModTime().UnixNano(), 0))
+	if v := s.index.current(f); v != nil && v.entry.Stamp >= stamp || s.index.versions[stamp] != nil {
+		return Entry{}, false
+	}
 	body, err := os.Lstat(s.dir.body(stamp))
 	if err != nil || !os.SameFile(info, body) {
-		return false // not a body: somebody else wrote it
-	}
-	if v := s.index.current(f); v != nil && v.entry.Stamp >= stamp || s.index.versions[stamp] != nil {
-		return false
+		return Entry{}, false // not a body: somebody else wrote it
 	}
 	data, err := os.ReadFile(s.dir.body(stamp))
 	if err != nil {
 		s.log.Warn("plain file not adopted", "path", s.dir.plain(f), "err", err)
-		return false
+		return Entry{}, false
 	}
-	put{restored: true, entry: Entry{
-		File: f, Stamp: stamp, Size: int64(len(data)), SHA256: registry.Sum(data), Published: time.Time{}.UTC(),
-	}}.apply(s.index)
-	return true
+	return Entry{File: f, Stamp: stamp, Size: int64(len(data)), SHA256: registry.Sum(data)}, true
 }
 
-// isMissing says whether there is no journal, or nothing in it.
-func isMissing(path string) bool {
-	info, err := os.Stat(path)
-	return err != nil || info.Size() == 0
-}
-
-func isEmpty(path string) bool {
-	empty := true
-	_ = eachName(path, func(string) { empty = false })
-	return empty
+// adopt makes up for a journal that lost something. It is written anew, and the damaged one kept in quarantine.
+func (s *Store) adopt(lost []op) error {
+	for _, o := range lost {
+		o.apply(s.index)
+	}
+	// What the lost part allotted must not be allotted again.
+	_ = eachName(s.dir.bodies(), func(name string) {
+		if stamp, err := parseStamp(name); err == nil && stamp <= maxStamp {
+			s.index.saw(stamp)
+		}
+	})
+	s.index.id += lostIDs
+	s.log.Error("journal damaged", "path", s.dir.journal(), "found_again", len(lost), "do", "check the disk")
+	if s.readOnly != nil {
+		return nil
+	}
+	if err := os.Link(s.dir.journal(), s.dir.path("quarantine", fmt.Sprintf("journal-%d", s.now().Unix()))); err != nil {
+		s.log.Warn("damaged journal not kept", "err", err)
+	}
+	return s.checkpoint()
 }

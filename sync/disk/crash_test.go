@@ -245,8 +245,10 @@ func TestAJournalTornAtAnyByteOfItsLastRecordOpensAtTheStateBefore(t *testing.T)
 	s.writing.Lock()
 	start := s.journal.size
 	s.writing.Unlock()
-	commit(t, s, f, 2, "new")
 	s.Close()
+	if at := crashing(t, s.Dir(), 5, func(s *Store) { commit(t, s, f, 2, "new") }); at != stepAppended {
+		t.Fatalf("stopped at %q", at)
+	}
 	whole, err := os.ReadFile(s.dir.journal())
 	if err != nil {
 		t.Fatal(err)

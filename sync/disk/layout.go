@@ -104,10 +104,7 @@ func (l layout) create(exists bool) error {
 			return fmt.Errorf("state directory %s: %w", string(l), err)
 		}
 	}
-	if exists {
-		return nil
-	}
-	return syncPath(string(l))
+	return nil
 }
 
 // acquire takes the lock that keeps a second process out. The kernel lets go of it when the process ends, however it ends. On a

@@ -120,7 +120,11 @@ func (s *Store) open(wait time.Duration) error {
 	if s.bodies, err = os.Open(s.dir.bodies()); err != nil {
 		return fmt.Errorf("state directory %s: %w", s.dir, err)
 	}
-	if err := s.load(exists); err != nil {
+	err = s.load(exists)
+	if err == nil && !exists {
+		err = syncPath(string(s.dir))
+	}
+	if err != nil {
 		return fmt.Errorf("state directory %s: %w", s.dir, err)
 	}
 	return nil
@@ -128,7 +132,6 @@ func (s *Store) open(wait time.Duration) error {
 
 // load reads the journal into the index.
 func (s *Store) load(exists bool) error {
-	missing := isMissing(s.dir.journal())
 	file, err := os.OpenFile(s.dir.journal(), os.O_RDWR|os.O_CREATE, 0o600)
 	if errors.Is(err, unix.EROFS) {
 		file, err = os.Open(s.dir.journal())
@@ -154,15 +157,14 @@ func (s *Store) load(exists bool) error {
 	s.index.graph = newGraph(s.index.graph.Dirs)
 	s.index.told = newGraph(s.index.told.Dirs)
 	s.journal.size = found.end
-	switch {
-	case found.damaged > 0 || missing && exists && !isEmpty(s.dir.bodies()):
-		s.log.Error("journal damaged, what it said there is lost", "path", s.dir.journal(), "bytes", found.damaged)
-		if s.readOnly == nil {
-			return s.adopt()
-		}
-	case missing:
-		return syncPath(string(s.dir))
-	case found.torn > 0 && s.readOnly == nil:
+	whole := found.end > 0 && found.damaged == 0 && found.torn == 0
+	if whole || !exists {
+		return nil
+	}
+	if lost := s.unlisted(); found.damaged > 0 || len(lost) > 0 {
+		return s.adopt(lost)
+	}
+	if found.torn > 0 && s.readOnly == nil {
 		s.log.Info("journal ends in a write that a crash cut short", "path", s.dir.journal(), "bytes", found.torn)
 		return file.Truncate(found.end)
 	}
