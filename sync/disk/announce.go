@@ -48,13 +48,10 @@ func (s *Store) Unannounced() []Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var entries []Entry
-	for _, known := range s.index.files {
-		if v := known.current; v != nil && known.told < v.entry.Stamp {
-			entries = append(entries, v.entry)
-		}
+	for _, known := range s.index.news {
+		entries = append(entries, known.current.entry)
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Stamp, b.Stamp) })
-	return entries
+	return byStamp(entries)
 }
 
 // Removed is the removals that the watchers have not heard of, in their order. A file that came back since is not among them.

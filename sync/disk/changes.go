@@ -76,10 +76,8 @@ type feed struct {
 
 // backlog is what the watchers have not heard of.
 func (x *index) backlog(f *feed) {
-	for name, known := range x.files {
-		if v := known.current; v != nil && known.told < v.entry.Stamp {
-			f.files[name] = struct{}{}
-		}
+	for name := range x.news {
+		f.files[name] = struct{}{}
 	}
 	for name := range x.removed {
 		f.files[name] = struct{}{}

@@ -278,7 +278,7 @@ func TestAJournalTornAtAnyByteOfItsLastRecordOpensAtTheStateBefore(t *testing.T)
 
 func checkTorn(t *testing.T, dir string, f File, what string) {
 	t.Helper()
-	s := &Store{dir: layout(dir), index: newIndex(), log: quiet}
+	s := &Store{dir: layout(dir), index: newIndex(3), log: quiet}
 	if err := s.load(true); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
@@ -290,7 +290,7 @@ func checkTorn(t *testing.T, dir string, f File, what string) {
 	if err := s.journal.append(appendOps(nil, []op{remove{file: f, stamp: 1}}), true, func() {}); err != nil {
 		t.Fatal(err)
 	}
-	again := &Store{dir: layout(dir), index: newIndex(), log: quiet}
+	again := &Store{dir: layout(dir), index: newIndex(3), log: quiet}
 	if err := again.load(true); err != nil {
 		t.Fatal(err)
 	}

@@ -11,42 +11,46 @@ import (
 // Superseded is the versions that are current no longer and whose bodies are still here, oldest first. No body is deleted
 // until Drop says that nobody holds it.
 func (s *Store) Superseded() []Entry {
-	return s.history(func(known *file) []*version { return known.old })
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var entries []Entry
+	for _, known := range s.index.files {
+		entries = appendEntries(entries, known.old)
+	}
+	return byStamp(entries)
 }
 
 // Expired is the superseded versions beyond the newest Options.Keep of each file, and all those of a removed file, oldest first:
 // those to Drop as soon as nobody holds them.
 func (s *Store) Expired() []Entry {
-	return s.history(func(known *file) []*version {
-		if known.current == nil {
-			return known.old
-		}
-		return known.old[:max(0, len(known.old)-max(s.keep, 0))]
-	})
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var entries []Entry
+	for _, known := range s.index.aged {
+		entries = appendEntries(entries, known.expired(s.index.keep))
+	}
+	return byStamp(entries)
 }
 
 // SupersededOf is the superseded versions of one file, oldest first.
 func (s *Store) SupersededOf(f File) []Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var entries []Entry
 	if known := s.index.files[f]; known != nil {
-		for _, v := range known.old {
-			entries = append(entries, v.entry)
-		}
+		return appendEntries(nil, known.old)
+	}
+	return nil
+}
+
+func appendEntries(entries []Entry, versions []*version) []Entry {
+	for _, v := range versions {
+		entries = append(entries, v.entry)
 	}
 	return entries
 }
 
-func (s *Store) history(of func(*file) []*version) []Entry {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var entries []Entry
-	for _, known := range s.index.files {
-		for _, v := range of(known) {
-			entries = append(entries, v.entry)
-		}
-	}
+// byStamp sorts entries in the order of their commits.
+func byStamp(entries []Entry) []Entry {
 	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Stamp, b.Stamp) })
 	return entries
 }

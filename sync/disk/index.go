@@ -15,6 +15,9 @@ type index struct {
 	versions map[Stamp]*version
 	removed  map[File]removal
 	damaged  map[File]struct{}
+	news     map[File]*file // current versions that the watchers have not heard of
+	aged     map[File]*file // with more old versions than are kept anyway
+	keep     int
 	sorted   [registry.Decider + 1][]*version // current versions by name; nil where a name came or went since
 	graph    Graph
 	told     Graph // the graph that the watchers have heard of
@@ -42,12 +45,15 @@ type version struct {
 	verified atomic.Int64 // mtime of the body when its bytes were seen to be right, in nanoseconds; 0: not since the store was opened
 }
 
-func newIndex() *index {
+func newIndex(keep int) *index {
 	return &index{
+		keep:     max(keep, 0),
 		files:    map[File]*file{},
 		versions: map[Stamp]*version{},
 		removed:  map[File]removal{},
 		damaged:  map[File]struct{}{},
+		news:     map[File]*file{},
+		aged:     map[File]*file{},
 		id:       firstID,
 	}
 }
@@ -118,7 +124,9 @@ func (o put) apply(x *index) {
 	v := &version{entry: e}
 	known.current = v
 	x.versions[e.Stamp] = v
+	x.news[e.File] = known
 	x.relist(v)
+	x.age(e.File, known)
 	if o.restored {
 		x.damaged[e.File] = struct{}{}
 	} else {
@@ -149,7 +157,8 @@ func (o remove) apply(x *index) {
 		known.current, known.told = nil, 0
 		x.sorted[o.file.Kind] = nil
 		delete(x.damaged, o.file)
-		x.tidy(o.file)
+		delete(x.news, o.file)
+		x.age(o.file, known)
 	}
 	if heard != 0 { // who never heard of the file needs not hear of its end
 		x.removed[o.file] = removal{o.stamp, heard}
@@ -167,14 +176,27 @@ func (o drop) apply(x *index) {
 	}
 	delete(x.versions, o.stamp)
 	known.old = slices.DeleteFunc(known.old, func(old *version) bool { return old == v })
-	x.tidy(v.entry.File)
+	x.age(v.entry.File, known)
 }
 
-// tidy forgets a file of which nothing is left.
-func (x *index) tidy(f File) {
-	if known := x.files[f]; known.current == nil && len(known.old) == 0 {
+// age notes whether a file has old versions that need not be kept, and forgets one of which nothing is left.
+func (x *index) age(f File, known *file) {
+	if len(known.expired(x.keep)) > 0 {
+		x.aged[f] = known
+	} else {
+		delete(x.aged, f)
+	}
+	if known.current == nil && len(known.old) == 0 {
 		delete(x.files, f)
 	}
+}
+
+// expired is the old versions beyond those that are kept anyway; of a removed file, all.
+func (known *file) expired(keep int) []*version {
+	if known.current == nil {
+		return known.old
+	}
+	return known.old[:max(0, len(known.old)-keep)]
 }
 
 func (o told) apply(x *index) {
@@ -183,6 +205,9 @@ func (o told) apply(x *index) {
 	}
 	if known := x.files[o.file]; known != nil && known.current != nil {
 		known.told = max(known.told, o.stamp)
+		if known.told >= known.current.entry.Stamp {
+			delete(x.news, o.file)
+		}
 	}
 }
 

@@ -114,7 +114,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		x := newIndex()
+		x := newIndex(3)
 		var again []byte
 		for _, o := range ops {
 			o.apply(x)

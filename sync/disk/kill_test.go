@@ -22,8 +22,8 @@ func killedChild(dir string) error {
 		return err
 	}
 	n := 0
-	if e, ok := s.Current(config("config.pair0.left")); ok {
-		n = int(e.Order)
+	for _, e := range s.List(registry.Config) {
+		n = max(n, int(e.Order))
 	}
 	for {
 		n++

@@ -27,7 +27,6 @@ type Options struct {
 // Store is an open state directory. All methods may be called by many goroutines. Those that only look never wait for the disk.
 type Store struct {
 	dir    layout
-	keep   int
 	log    *slog.Logger
 	now    func() time.Time
 	step   func(step)
@@ -61,12 +60,10 @@ type Store struct {
 func Open(dir string, o Options) (*Store, error) {
 	s := &Store{
 		dir:     layout(dir),
-		keep:    o.Keep,
 		log:     o.Logger,
 		now:     o.now,
 		step:    o.step,
 		lagging: map[File]struct{}{},
-		index:   newIndex(),
 		feeds:   map[*feed]struct{}{},
 		done:    make(chan struct{}),
 
@@ -77,9 +74,10 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.keep == 0 {
-		s.keep = 3
+	if o.Keep == 0 {
+		o.Keep = 3
 	}
+	s.index = newIndex(o.Keep)
 	if s.now == nil {
 		s.now = time.Now
 	}
