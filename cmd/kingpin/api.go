@@ -121,8 +121,9 @@ type memberRequest struct {
 
 // apiError is the body of every answer that is no success.
 type apiError struct {
-	Kind    string `json:"kind"` // a word of the table of failures, or failed
-	Message string `json:"message"`
+	Kind    string   `json:"kind"` // a word of the table of failures, or failed
+	Message string   `json:"message"`
+	Hints   []string `json:"hints"` // what to do, a line each
 }
 
 // names as strings, never nil: a list that is empty is [] in JSON.

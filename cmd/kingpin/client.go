@@ -106,10 +106,10 @@ func parseAPIError(status int, data []byte) error {
 	}
 	for _, f := range failures {
 		if f.kind == said.Kind {
-			return remote{said.Message, f.err}
+			return hint(remote{said.Message, f.err}, said.Hints...)
 		}
 	}
-	return errors.New(said.Message)
+	return hint(errors.New(said.Message), said.Hints...)
 }
 
 // remote is an error that came through the socket: the monitor's words, and the sentinel it wrapped there.

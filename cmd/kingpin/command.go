@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -26,6 +28,7 @@ type command struct {
 	alone  bool   // it talks to no monitor: only --output and --help of the global flags mean something
 	hidden bool   // not in help
 	raw    bool   // its words are data, not flags
+	orders bool   // SIGINT and SIGTERM end its context instead of the process
 	run    func(context.Context, *invocation) error
 }
 
@@ -105,6 +108,11 @@ type invocation struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	inv := &invocation{stdin: stdin, stdout: stdout, stderr: stderr}
 	err := inv.parse(args)
+	if err == nil && inv.command.orders {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+	}
 	if err == nil {
 		err = inv.command.run(ctx, inv)
 	}
@@ -114,6 +122,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // parse fills in the invocation. A question for help becomes the command help.
 func (inv *invocation) parse(args []string) error {
+	if len(args) == 1 && args[0] == "--version" {
+		args = []string{"version"} // what people try first
+	}
 	lead := flagSet(globals)
 	lead.SetInterspersed(false)
 	if err := lead.Parse(args); err != nil {
@@ -122,7 +133,7 @@ func (inv *invocation) parse(args []string) error {
 	c, words, err := findCommand(lead.Args())
 	if help, _ := lead.GetBool("help"); help || c.name == "" && err == nil {
 		inv.command, inv.flags = helpCommand(), flagSet(helpCommand().options())
-		inv.words = words
+		inv.words = strings.Fields(c.name)
 		return nil
 	}
 	if err != nil {
@@ -245,11 +256,14 @@ func (inv *invocation) report(err error) {
 	}
 }
 
-// words of an error, without those of a sentinel that adds nothing to them.
+// words of an error, without those of a sentinel at the end that adds nothing to them.
 func words(err error) string {
 	text := err.Error()
-	for _, e := range []error{registry.ErrInvalid, errGuard} {
-		text = strings.TrimSuffix(text, ": "+e.Error())
+	for _, f := range failures {
+		rest, ok := strings.CutSuffix(text, ": "+f.err.Error())
+		if ok && (f.silent || strings.Contains(rest, f.err.Error())) {
+			return rest
+		}
 	}
 	return text
 }

@@ -5,7 +5,7 @@ import "time"
 // commands is the command line: all verbs, in the order of help.
 func commands() []command {
 	monitorFlags := append(settings(),
-		option{name: "config", value: defaultConf, word: "FILE", usage: "the configuration file; FILE.d/*.conf comes after it"},
+		option{name: "config", value: defaultConf, word: "FILE", env: "KINGPIN_CONFIG", usage: "the configuration file; FILE.d/*.conf comes after it"},
 		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
 		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
 		option{name: "demo", value: false, usage: "give a registry that is new a config to play with"},
@@ -13,7 +13,7 @@ func commands() []command {
 	)
 	return []command{
 		{
-			name: "monitor", brief: "mount and serve /var/kingpin, in the foreground", run: runMonitor,
+			name: "monitor", brief: "mount and serve /var/kingpin, in the foreground", run: runMonitor, orders: true,
 			flags: monitorFlags, exits: []int{exitFailed, exitUsage, exitNoRight},
 			long: `
 The monitor keeps the names of this machine's dependencies on the local disk, up to date, and serves them as files. Each
@@ -71,7 +71,7 @@ PATTERN is a part of the name, a pattern with * ? [], or a directory of the moun
 A config without FILE is empty until it is written for the first time.`,
 		},
 		{
-			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut,
+			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut, orders: true,
 			args: []arg{{name: "NAME", values: completeNames}, {name: "FILE|-", optional: true}},
 			flags: []option{
 				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
@@ -128,15 +128,15 @@ dependency.`,
 			name: "completion", brief: "print what makes a shell complete commands and names", run: runCompletion, alone: true,
 			args: []arg{{name: "bash|zsh|fish", values: completeShells}},
 			long: `
-  bash  source <(kingpin completion bash)
-  zsh   source <(kingpin completion zsh)
-  fish  kingpin completion fish | source`,
+    bash  source <(kingpin completion bash)
+    zsh   source <(kingpin completion zsh)
+    fish  kingpin completion fish | source`,
 		},
 		helpCommand(),
 		{name: "version", brief: "print the version", run: runVersion, alone: true},
 		{name: "__complete", args: []arg{{name: "WORD", repeated: true, optional: true}}, brief: "candidates for the last word", run: runComplete, hidden: true, alone: true, raw: true},
 		{name: "__docs", brief: "print docs/cli.md", run: runDocs, hidden: true, alone: true},
-		{name: "__server", brief: "the process that serves a mount", run: runServer, hidden: true, flags: monitorFlags},
+		{name: "__server", brief: "the process that serves a mount", run: runServer, orders: true, hidden: true, flags: monitorFlags},
 		{name: "__poker", brief: "the process that touches a mount", run: runPoker, hidden: true, alone: true},
 	}
 }

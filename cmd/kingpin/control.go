@@ -8,12 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
-	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
 // The control socket is HTTP over <state>/control.sock, mode 0660, owned by root and the publish group: who may connect may do all
@@ -102,7 +99,10 @@ func author(r *http.Request, host string) string {
 // answer writes a result: bytes as they are, anything else as JSON.
 func (s *server) answer(w http.ResponseWriter, r *http.Request, result any, err error) {
 	if err != nil {
-		said := apiError{Kind: "failed", Message: err.Error()}
+		said := apiError{Kind: "failed", Message: words(err), Hints: []string{}}
+		if h, ok := errors.AsType[hinted](err); ok {
+			said.Hints = h.hints
+		}
 		status := http.StatusInternalServerError
 		for _, f := range failures {
 			if errors.Is(err, f.err) || errors.Is(err, f.errno) {
@@ -127,17 +127,19 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, result any, err 
 	_ = json.NewEncoder(w).Encode(result)
 }
 
-// changing refuses a request on a monitor that is read only.
+// changing refuses a request on a monitor that is read only. What it lets through is done to its end, also when the client goes away.
 func (s *server) changing(answer func(*http.Request) (any, error)) func(*http.Request) (any, error) {
 	return func(r *http.Request) (any, error) {
 		if s.set.readOnly {
 			return nil, fmt.Errorf("this monitor is read only: %w", registry.ErrReadOnly)
 		}
-		return answer(r)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), controlTimeout)
+		defer cancel()
+		return answer(r.WithContext(ctx))
 	}
 }
 
-// body reads what a request carries, as JSON, of at most the size of a body and some words around it.
+// decode reads what a request carries, as JSON, of at most the size of a body and some words around it.
 func (s *server) decode(r *http.Request, into any) error {
 	limit := s.set.maxBody*4/3 + 1<<20 // base64 makes four bytes of three
 	data, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, limit))
@@ -148,261 +150,4 @@ func (s *server) decode(r *http.Request, into any) error {
 		return fmt.Errorf("request: %v: %w", err, registry.ErrInvalid)
 	}
 	return nil
-}
-
-func (s *server) getName(r *http.Request) (any, error) {
-	for _, n := range s.names() {
-		if n.Name == r.PathValue("name") {
-			return n, nil
-		}
-	}
-	return nil, fmt.Errorf("%s is not followed here: %w", r.PathValue("name"), registry.ErrNotExist)
-}
-
-func (s *server) postName(r *http.Request) (any, error) {
-	var c createRequest
-	if err := s.decode(r, &c); err != nil {
-		return nil, err
-	}
-	name, err := registry.ParseName(c.Name)
-	if err != nil {
-		return nil, err
-	}
-	deps := s.set.dependencies[:1]
-	if len(c.Dependencies) > 0 {
-		deps = nil
-	}
-	for _, word := range c.Dependencies {
-		d, err := registry.ParseDependency(word)
-		if err != nil {
-			return nil, err
-		}
-		deps = append(deps, d)
-	}
-	m, err := s.engine.get()
-	if err != nil {
-		return nil, err
-	}
-	started := time.Now()
-	if err := m.Create(r.Context(), name, deps, c.Body, author(r, s.host)); err != nil {
-		return nil, err
-	}
-	s.log.Info("created", "name", name, "dependencies", deps, "author", author(r, s.host), "took", time.Since(started))
-	graph := s.store.Graph()
-	done := created{Name: c.Name, Kind: name.Kind().String(), Dependencies: texts(deps)}
-	for _, d := range deps {
-		if _, ok := graph.Dir(d); ok {
-			done.Followed = true
-		}
-	}
-	return done, nil
-}
-
-func (s *server) putName(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, s.set.maxBody))
-	if err != nil {
-		return nil, fmt.Errorf("publish %s: %v: %w", name, err, registry.ErrTooLarge)
-	}
-	query := r.URL.Query()
-	p := mirror.Publication{
-		Name: name, Body: body, Author: author(r, s.host), Message: query.Get("message"),
-		Base: registry.Version(query.Get("base")), CompareAndSet: query.Has("base"), Force: query.Get("force") == "1",
-	}
-	before, _ := s.store.Current(fileOf(name))
-	if query.Get("try") == "1" {
-		return struct{}{}, s.try(r.Context(), p)
-	}
-	entry, err := s.publish(r.Context(), p)
-	if err != nil {
-		return nil, err
-	}
-	return published{Name: string(name), Version: string(entry.Version), Changed: entry.Version != before.Version}, nil
-}
-
-func (s *server) getVersion(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	which := r.PathValue("which")
-	file := fileOf(name)
-	current, ok := s.store.Current(file)
-	if !ok {
-		return nil, fmt.Errorf("%s is not followed here: %w", name, registry.ErrNotExist)
-	}
-	versions := append(s.store.SupersededOf(file), current) // oldest first
-	if n, err := strconv.ParseUint(which, 10, 16); err == nil {
-		if int(n) >= len(versions) {
-			return nil, fmt.Errorf("%s@%s: only %s of it are here: %w", name, which, count(len(versions), "version"), registry.ErrNotExist)
-		}
-		which = string(versions[len(versions)-1-int(n)].Version)
-	}
-	for _, e := range versions {
-		if string(e.Version) == which {
-			return s.readBody(e.Stamp)
-		}
-	}
-	version, err := registry.ParseVersion(which)
-	if err != nil {
-		return nil, err
-	}
-	body, err := s.engine.fetch(r.Context(), name.Pointer().Key(version))
-	if err != nil {
-		return nil, fmt.Errorf("%s@%s: %w", name, which, err)
-	}
-	return body.Data, nil
-}
-
-func (s *server) getRegistryNames(r *http.Request) (any, error) {
-	m, err := s.engine.get()
-	if err != nil {
-		return nil, err
-	}
-	names, err := m.Names(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	followed := s.followed()
-	list := make([]listedName, 0, len(names))
-	for _, n := range names {
-		_, here := followed[n]
-		list = append(list, listedName{Name: string(n), Kind: n.Kind().String(), Followed: here})
-	}
-	return list, nil
-}
-
-func (s *server) getRegistryName(r *http.Request) (any, error) {
-	word := r.PathValue("name")
-	m, err := s.engine.get()
-	if err != nil {
-		return nil, err
-	}
-	names, err := m.Names(r.Context())
-	if err != nil {
-		return nil, err
-	}
-	known := knownName{listedName: listedName{Name: word}, Dependencies: []string{}}
-	for _, n := range names {
-		if string(n) == word {
-			known.Exists, known.Kind = true, n.Kind().String()
-			_, known.Followed = s.followed()[n]
-		}
-	}
-	if !known.Exists {
-		near, _ := registry.Nearest(word, names)
-		known.Nearest = string(near)
-		return known, nil
-	}
-	all, err := s.dependencies(r.Context(), m)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range all {
-		if slices.Contains(d.Members, word) {
-			known.Dependencies = append(known.Dependencies, d.Name)
-		}
-	}
-	return known, nil
-}
-
-func (s *server) getDependencies(r *http.Request) (any, error) {
-	m, err := s.engine.get()
-	if err != nil {
-		return nil, err
-	}
-	return s.dependencies(r.Context(), m)
-}
-
-// dependencies of the whole registry, with their members.
-func (s *server) dependencies(ctx context.Context, m *mirror.Mirror) ([]dependencyStatus, error) {
-	names, err := m.Dependencies(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]dependencyStatus, 0, len(names))
-	for _, d := range names {
-		one, err := s.dependency(ctx, m, d)
-		if errors.Is(err, registry.ErrNotExist) {
-			continue // deleted meanwhile
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, one)
-	}
-	return list, nil
-}
-
-func (s *server) dependency(ctx context.Context, m *mirror.Mirror, d registry.Dependency) (dependencyStatus, error) {
-	edges, err := m.Edges(ctx, d)
-	if err != nil {
-		return dependencyStatus{}, err
-	}
-	_, followed := s.store.Graph().Dir(d)
-	return dependencyStatus{Name: string(d), Members: texts(edges), Followed: followed}, nil
-}
-
-func (s *server) putDependency(r *http.Request) (any, error) {
-	return s.onDependency(r, "created", func(ctx context.Context, m *mirror.Mirror, d registry.Dependency) error {
-		return m.CreateDependency(ctx, d)
-	})
-}
-
-func (s *server) deleteDependency(r *http.Request) (any, error) {
-	return s.onDependency(r, "deleted", func(ctx context.Context, m *mirror.Mirror, d registry.Dependency) error {
-		return m.DeleteDependency(ctx, d)
-	})
-}
-
-func (s *server) postMembers(r *http.Request) (any, error) {
-	return s.onMembers(r, "subscribed", (*mirror.Mirror).Subscribe)
-}
-
-func (s *server) deleteMembers(r *http.Request) (any, error) {
-	return s.onMembers(r, "unsubscribed", (*mirror.Mirror).Unsubscribe)
-}
-
-func (s *server) onMembers(r *http.Request, done string, change func(*mirror.Mirror, context.Context, registry.Dependency, ...registry.Edge) error) (any, error) {
-	var request memberRequest
-	if err := s.decode(r, &request); err != nil {
-		return nil, err
-	}
-	var edges []registry.Edge
-	for _, word := range request.Members {
-		e, err := registry.ParseEdge(word)
-		if err != nil {
-			return nil, err
-		}
-		edges = append(edges, e)
-	}
-	if len(edges) == 0 {
-		return nil, fmt.Errorf("no members were named: %w", registry.ErrInvalid)
-	}
-	return s.onDependency(r, done, func(ctx context.Context, m *mirror.Mirror, d registry.Dependency) error {
-		return change(m, ctx, d, edges...)
-	}, "members", edges)
-}
-
-// onDependency changes the dependency of a request, logs who did it, and answers with what it is then.
-func (s *server) onDependency(r *http.Request, done string, change func(context.Context, *mirror.Mirror, registry.Dependency) error, about ...any) (any, error) {
-	d, err := registry.ParseDependency(r.PathValue("dep"))
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.engine.get()
-	if err != nil {
-		return nil, err
-	}
-	if err := change(r.Context(), m, d); err != nil {
-		return nil, err
-	}
-	s.log.Info(done, append([]any{"dependency", d, "author", author(r, s.host)}, about...)...)
-	if r.Method == "DELETE" && about == nil {
-		return dependencyStatus{Name: string(d), Members: []string{}}, nil
-	}
-	return s.dependency(r.Context(), m, d)
 }

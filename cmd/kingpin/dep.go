@@ -156,7 +156,7 @@ func runDepWhy(ctx context.Context, inv *invocation) error {
 	}
 	return inv.emit(output{json: paths, names: holders, table: func(w io.Writer) {
 		for _, p := range found {
-			fmt.Fprintln(w, strings.Join(p, " -> "))
+			fmt.Fprintln(w, strings.Join(p, " > "))
 		}
 	}})
 }
@@ -223,7 +223,11 @@ func runDepRm(ctx context.Context, inv *invocation) error {
 	if len(lost) > maxLost {
 		shown += ", ..."
 	}
-	inv.say("every machine that has %s loses %s, unless it has them otherwise: %s", d, count(len(lost), "name"), shown)
+	if len(lost) > 0 {
+		inv.say("every machine that has %s loses %s, unless it has them otherwise: %s", d, count(len(lost), "name"), shown)
+	} else {
+		inv.say("no machine that has %s loses a name", d)
+	}
 	if d == string(registry.BaseDependency) && !inv.bool("yes") {
 		return hint(fmt.Errorf("%s is every machine's: %w", d, errGuard), "if you mean it: --yes")
 	}

@@ -46,9 +46,9 @@ func printDocs(w io.Writer) {
 }
 
 func (c command) document(w io.Writer) {
-	fmt.Fprintf(w, "\n## %s\n\n    kingpin %s\n\n%s.\n", c.name, c.synopsis(), capital(c.brief))
+	fmt.Fprintf(w, "\n## %s\n\n    kingpin %s\n\n%s\n", c.name, c.synopsis(), sentence(c.brief))
 	if c.long != "" {
-		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(c.long))
+		fmt.Fprintf(w, "\n%s\n", strings.Trim(c.long, "\n"))
 	}
 	if len(c.flags) > 0 {
 		docOptions(w, c.flags)

@@ -50,7 +50,8 @@ func (e *engine) get() (*mirror.Mirror, error) {
 	case e.mirror != nil:
 		return e.mirror, nil
 	case e.trouble != nil:
-		return nil, fmt.Errorf("the registry cannot be used: %w: %w", registry.ErrUnreachable, e.trouble)
+		// Without wrapping the trouble: whatever that is, to who asks for something the registry is away.
+		return nil, fmt.Errorf("the registry cannot be used: %v: %w", e.trouble, registry.ErrUnreachable)
 	}
 	return nil, fmt.Errorf("the registry is not open yet: %w", registry.ErrUnreachable)
 }

@@ -42,33 +42,33 @@ var exits = []struct {
 }
 
 // failures is the one table between an error, the errno by which the mount says it, the word and status by which the control
-// socket says it, and the exit code. The first row that matches an error counts, so a wrapped sentinel comes before a bare errno.
+// socket says it, and the exit code. The first row that matches an error counts.
 var failures = []struct {
-	err    error
-	errno  syscall.Errno
-	kind   string
-	status int
-	code   int
-	// inMount: the mount says it, so the page of commands shows it.
-	inMount bool
+	err     error
+	errno   syscall.Errno
+	kind    string
+	status  int
+	code    int
+	inMount bool // the mount says it, so the page of commands shows it
+	silent  bool // its own words add nothing behind those of an error that wraps it
 }{
-	{registry.ErrTooLarge, syscall.EFBIG, "too_large", http.StatusRequestEntityTooLarge, exitRefused, true},
-	{registry.ErrNotExist, syscall.ENOENT, "not_exist", http.StatusNotFound, exitNoName, true},
-	{registry.ErrConflict, syscall.ESTALE, "conflict", http.StatusConflict, exitLostRace, true},
-	{registry.ErrUnknown, syscall.EIO, "unknown", http.StatusInternalServerError, exitUnknown, true},
-	{registry.ErrUnreachable, syscall.EHOSTUNREACH, "unreachable", http.StatusServiceUnavailable, exitUnreachable, true},
-	{registry.ErrTimeout, syscall.ETIMEDOUT, "timeout", http.StatusGatewayTimeout, exitUnreachable, true},
-	{registry.ErrReadOnly, syscall.EROFS, "read_only", http.StatusForbidden, exitNoRight, true},
-	{registry.ErrPermission, syscall.EACCES, "permission", http.StatusForbidden, exitNoRight, true},
-	{registry.ErrExist, syscall.EEXIST, "exist", http.StatusConflict, exitRefused, true},
-	{registry.ErrNotEmpty, syscall.ENOTEMPTY, "not_empty", http.StatusConflict, exitRefused, true},
-	{registry.ErrInvalid, syscall.EINVAL, "invalid", http.StatusUnprocessableEntity, exitRefused, true},
-	{errGuard, syscall.EPERM, "refused", http.StatusForbidden, exitRefused, true},
-	{errQuota, syscall.EDQUOT, "quota", http.StatusTooManyRequests, exitRefused, true},
-	{context.DeadlineExceeded, syscall.ETIME, "timeout", http.StatusGatewayTimeout, exitUnreachable, false},
-	{errNoAnswer, syscall.ECONNREFUSED, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false},
-	{errDeadMount, syscall.ENOTCONN, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false},
-	{errAborted, syscall.ECONNABORTED, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false},
+	{registry.ErrTooLarge, syscall.EFBIG, "too_large", http.StatusRequestEntityTooLarge, exitRefused, true, false},
+	{registry.ErrNotExist, syscall.ENOENT, "not_exist", http.StatusNotFound, exitNoName, true, false},
+	{registry.ErrConflict, syscall.ESTALE, "conflict", http.StatusConflict, exitLostRace, true, false},
+	{registry.ErrUnknown, syscall.EIO, "unknown", http.StatusInternalServerError, exitUnknown, true, false},
+	{registry.ErrUnreachable, syscall.EHOSTUNREACH, "unreachable", http.StatusServiceUnavailable, exitUnreachable, true, true},
+	{registry.ErrTimeout, syscall.ETIMEDOUT, "timeout", http.StatusGatewayTimeout, exitUnreachable, true, false},
+	{registry.ErrReadOnly, syscall.EROFS, "read_only", http.StatusForbidden, exitNoRight, true, false},
+	{registry.ErrPermission, syscall.EACCES, "permission", http.StatusForbidden, exitNoRight, true, false},
+	{registry.ErrExist, syscall.EEXIST, "exist", http.StatusConflict, exitRefused, true, false},
+	{registry.ErrNotEmpty, syscall.ENOTEMPTY, "not_empty", http.StatusConflict, exitRefused, true, false},
+	{registry.ErrInvalid, syscall.EINVAL, "invalid", http.StatusUnprocessableEntity, exitRefused, true, true},
+	{errGuard, syscall.EPERM, "refused", http.StatusForbidden, exitRefused, true, true},
+	{errQuota, syscall.EDQUOT, "quota", http.StatusTooManyRequests, exitRefused, true, false},
+	{context.DeadlineExceeded, syscall.ETIME, "timeout", http.StatusGatewayTimeout, exitUnreachable, false, false},
+	{errNoAnswer, syscall.ECONNREFUSED, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false, false},
+	{errDeadMount, syscall.ENOTCONN, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false, false},
+	{errAborted, syscall.ECONNABORTED, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false, false},
 }
 
 // Failures that only the mount or a socket can name.

@@ -66,9 +66,9 @@ func printVerbs(w io.Writer, prefix string) {
 
 // print is the help of one command.
 func (c command) print(w io.Writer) {
-	fmt.Fprintf(w, "kingpin %s\n\n%s.\n", c.synopsis(), capital(c.brief))
+	fmt.Fprintf(w, "kingpin %s\n\n%s\n", c.synopsis(), sentence(c.brief))
 	if c.long != "" {
-		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(c.long))
+		fmt.Fprintf(w, "\n%s\n", strings.Trim(c.long, "\n"))
 	}
 	if len(c.flags) > 0 {
 		fmt.Fprintln(w, "\nflags:")
@@ -156,4 +156,11 @@ func printExits(w io.Writer, codes ...int) {
 	}
 }
 
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+// sentence makes one of a line of help.
+func sentence(s string) string {
+	s = strings.ToUpper(s[:1]) + s[1:]
+	if strings.HasSuffix(s, "?") {
+		return s
+	}
+	return s + "."
+}

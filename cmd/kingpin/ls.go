@@ -18,12 +18,16 @@ func runLs(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	pattern := inv.word(0)
-	if strings.Contains(pattern, "/") {
-		inside, ok := t.relative(strings.TrimSuffix(pattern, "/") + "/x")
-		if !ok {
+	if strings.Contains(pattern, "/") || pattern == "." || pattern == ".." {
+		insides := t.relative(strings.TrimSuffix(pattern, "/") + "/x") // with something in it, the mount's top is inside too
+		if len(insides) == 0 {
 			return wrongUsage("%s is not in the mount, %s", pattern, t.root)
 		}
-		pattern = strings.TrimSuffix(inside, "x")
+		shortest := slices.MinFunc(insides, func(a, b string) int { return strings.Count(a, "/") - strings.Count(b, "/") })
+		pattern = strings.TrimSuffix(shortest, "x")
+	}
+	if strings.HasSuffix(strings.TrimSuffix(pattern, "/"), ".dep") {
+		return t.lsMembers(ctx, inv, strings.TrimSuffix(pattern, "/"))
 	}
 	matches, err := matcher(pattern)
 	if err != nil {
@@ -45,8 +49,8 @@ func runLs(ctx context.Context, inv *invocation) error {
 
 // someOf is an error if a pattern matched nothing.
 func someOf(found int, pattern string) error {
-	if found > 0 || pattern == "" {
-		return nil
+	if found > 0 || pattern == "" || strings.HasSuffix(pattern, "/") {
+		return nil // an empty directory is one
 	}
 	return fmt.Errorf("%w: nothing matches %s", registry.ErrNotExist, pattern)
 }
@@ -79,7 +83,7 @@ func (t *tree) listed(ctx context.Context, inv *invocation, pattern string) ([]l
 // the mount.
 func matcher(pattern string) (func(name, kind string) bool, error) {
 	dir, rest, nested := strings.Cut(pattern, "/")
-	if nested && slices.Contains([]string{"config", "serverset", "decider"}, dir) {
+	if nested && isTreeDir(dir) {
 		inside, err := wordMatcher(strings.TrimSuffix(rest, "/"))
 		return func(name, kind string) bool {
 			return kind == dir && inside(strings.TrimPrefix(name, kind+"/"))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -141,6 +142,9 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 		server = append(server, "--hints")
 	}
 	err = keeper.Run(ctx, keeper.Config{Mount: set.mount, Server: server, Poker: []string{self, "__poker"}, Logger: log})
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == keeper.StatusFatal {
+		return exitStatus(exitFailed) // the server has said why
+	}
 	return noErrno(err)
 }
 

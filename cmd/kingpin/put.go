@@ -42,9 +42,13 @@ func runPut(ctx context.Context, inv *invocation) error {
 	if err := t.writable(); err != nil {
 		return err
 	}
-	body, err := inv.readBody(inv.word(1), t.monitor.MaxBody)
-	if err != nil {
+	var body []byte
+	err = await(ctx, "stdin", func() (err error) {
+		body, err = inv.readBody(inv.word(1), t.monitor.MaxBody)
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s was not published: %w", g, err)
 	}
 	p := publication{
 		target: g, body: body, message: inv.string("message"), force: inv.bool("force"),
@@ -54,7 +58,7 @@ func runPut(ctx context.Context, inv *invocation) error {
 		return t.tryOut(ctx, inv, p)
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted: %s was not published", g)
+		return fmt.Errorf("%s was not published: %w", g, errInterrupted)
 	}
 	// From here on an interrupt does not end the program: it would leave the caller not knowing.
 	p2, err := t.publish(context.WithoutCancel(ctx), inv, p)
@@ -199,7 +203,10 @@ func (t *tree) refused(g target, err error) error {
 	if _, words, ok := strings.Cut(first, ":"); ok {
 		first = strings.TrimSpace(words)
 	}
-	return hint(remote{fmt.Sprintf("put %s: %s", g, first), cause}, lines[1:]...)
+	if !strings.Contains(first, g.name) {
+		first = g.String() + ": " + first
+	}
+	return hint(remote{first, cause}, lines[1:]...)
 }
 
 func whoMayPublish(group string) string {

@@ -49,10 +49,13 @@ func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
 // run serves what serve serves until that ends, with the engine and the control socket behind it. They end after it, so that
 // publishes can finish.
 func (s *server) run(ctx context.Context, serve func(context.Context) error) error {
-	listener, err := listenSocket(filepath.Join(s.set.state, controlSocket), s.set.group)
+	socket := filepath.Join(s.set.state, controlSocket)
+	listener, err := listenSocket(socket, s.set.group)
 	if err != nil {
 		return err
 	}
+	ours, _ := os.Lstat(socket)
+	defer closeSocket(socket, ours)
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	control, stopControl := context.WithCancel(behind)

@@ -39,12 +39,12 @@ var sections []string
 // resolved are the effective values of all settings, and where each came from.
 type resolved struct {
 	set     *pflag.FlagSet
-	sources map[string]string
+	sources map[string][]string // one a value
 }
 
 // resolve takes each setting from the flags, else the environment, else the files, else its default.
 func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (string, bool)) (resolved, error) {
-	r := resolved{set: flagSet(settings()), sources: map[string]string{}}
+	r := resolved{set: flagSet(settings()), sources: map[string][]string{}}
 	if err := r.fromFiles(lines); err != nil {
 		return r, err
 	}
@@ -55,7 +55,7 @@ func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (strin
 			if _, list := o.value.([]string); list {
 				values = strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 			}
-			if err := r.replace(o, values, "environment "+variable); err != nil {
+			if err := r.replace(o, values, slices.Repeat([]string{"environment " + variable}, len(values))); err != nil {
 				return r, fmt.Errorf("%s: %w", variable, err)
 			}
 		}
@@ -64,7 +64,7 @@ func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (strin
 			if list, ok := f.Value.(pflag.SliceValue); ok {
 				values = list.GetSlice()
 			}
-			if err := r.replace(o, values, "flag"); err != nil {
+			if err := r.replace(o, values, slices.Repeat([]string{"flag"}, len(values))); err != nil {
 				return r, fmt.Errorf("--%s: %w", o.name, err)
 			}
 		}
@@ -74,7 +74,7 @@ func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (strin
 
 // fromFiles takes the last value of each key; a list takes all, from the last line that empties it.
 func (r resolved) fromFiles(lines []confLine) error {
-	lists := map[string][]string{}
+	lists, places := map[string][]string{}, map[string][]string{}
 	for _, l := range lines {
 		if l.section != "" {
 			kind, _, _ := strings.Cut(l.section, " ")
@@ -92,25 +92,26 @@ func (r resolved) fromFiles(lines []confLine) error {
 			return err
 		}
 		o := settings()[i]
-		values := []string{l.value}
+		values, sources := []string{l.value}, []string{l.place()}
 		if _, list := o.value.([]string); list {
-			if lists[o.name] = append(lists[o.name], l.value); l.value == "" {
-				lists[o.name] = nil
+			values, sources = append(lists[o.name], values...), append(places[o.name], sources...)
+			if l.value == "" {
+				values, sources = nil, nil
 			}
-			values = lists[o.name]
+			lists[o.name], places[o.name] = values, sources
 		}
-		if err := r.replace(o, values, l.place()); err != nil {
+		if err := r.replace(o, values, sources); err != nil {
 			return fmt.Errorf("%s: %s: %w", l.place(), l.key, err)
 		}
 	}
 	return nil
 }
 
-// replace gives a setting new values and remembers where they came from.
-func (r resolved) replace(o option, values []string, source string) error {
+// replace gives a setting new values and remembers where each came from.
+func (r resolved) replace(o option, values, sources []string) error {
 	f := r.set.Lookup(o.name)
 	if list, ok := f.Value.(pflag.SliceValue); ok {
-		r.sources[o.name] = source
+		r.sources[o.name] = sources
 		return list.Replace(values)
 	}
 	value := values[len(values)-1]
@@ -123,7 +124,7 @@ func (r resolved) replace(o option, values []string, source string) error {
 	if err := f.Value.Set(value); err != nil {
 		return fmt.Errorf("%q: %w", value, err)
 	}
-	r.sources[o.name] = source
+	r.sources[o.name] = sources
 	return nil
 }
 
@@ -150,13 +151,13 @@ func settingNames() []string {
 type setValue struct {
 	Key    string `json:"key"`
 	Value  any    `json:"value"`  // a string, a boolean or a list of strings
-	Source string `json:"source"` // default, flag, environment VARIABLE, or FILE:LINE
+	Source string `json:"source"` // default, flag, environment VARIABLE, or FILE:LINE; of a list one or more, with commas
 }
 
 func (r resolved) list() []setValue {
 	var list []setValue
 	for _, o := range settings() {
-		v := setValue{Key: o.name, Source: r.sources[o.name]}
+		v := setValue{Key: o.name, Source: strings.Join(slices.Compact(slices.Clone(r.sources[o.name])), ", ")}
 		if v.Source == "" {
 			v.Source = "default"
 		}
@@ -182,9 +183,13 @@ func (r resolved) print(w io.Writer) {
 		if !ok {
 			values = []string{fmt.Sprint(v.Value)}
 		}
-		for _, value := range values {
+		for i, value := range values {
 			line := strings.TrimSpace(fmt.Sprintf("%-15s = %s", v.Key, value))
-			lines = append(lines, [2]string{line, v.Source})
+			source := v.Source
+			if sources := r.sources[v.Key]; i < len(sources) {
+				source = sources[i]
+			}
+			lines = append(lines, [2]string{line, source})
 			width = max(width, len(line))
 		}
 	}
@@ -210,7 +215,8 @@ func (r resolved) flags() []string {
 
 // resolveFor reads the files and the environment for the flags of a command line.
 func (inv *invocation) resolveFor() (resolved, error) {
-	lines, err := readConf(inv.string("config"), inv.flags.Changed("config"))
+	file := inv.flags.Lookup("config")
+	lines, err := readConf(file.Value.String(), file.Changed || file.Value.String() != file.DefValue)
 	if err != nil {
 		return resolved{}, err
 	}

@@ -56,8 +56,12 @@ func listenSocket(path string, gid int) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
+	mode := os.FileMode(0o660)
+	if gid < 0 {
+		mode = 0o600 // no group may publish, so neither may that of the process
+	}
 	for _, step := range []func() error{
-		func() error { return os.Chmod(fresh, 0o660) },
+		func() error { return os.Chmod(fresh, mode) },
 		func() error { return os.Chown(fresh, -1, gid) },
 		func() error { return os.Rename(fresh, path) },
 	} {
@@ -68,6 +72,13 @@ func listenSocket(path string, gid int) (net.Listener, error) {
 		}
 	}
 	return listener, nil
+}
+
+// closeSocket gives the name back, unless another monitor has taken it meanwhile.
+func closeSocket(path string, ours os.FileInfo) {
+	if now, err := os.Lstat(path); err == nil && ours != nil && os.SameFile(now, ours) {
+		_ = os.Remove(path) // one that stays is taken over by the next monitor
+	}
 }
 
 // peer is who is at the other end of a connection.

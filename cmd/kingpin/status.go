@@ -174,7 +174,7 @@ func runWait(ctx context.Context, inv *invocation) error {
 			if h, ok := errors.AsType[hinted](err); ok {
 				hints = h.hints
 			}
-			return hint(remote{fmt.Sprintf("not ready after %v: %v", limit, err), registry.ErrTimeout}, hints...)
+			return hint(remote{fmt.Sprintf("not ready after %v: %s", limit, words(err)), registry.ErrTimeout}, hints...)
 		}
 	}
 }

@@ -53,21 +53,24 @@ func (p place) target(word string) (target, error) {
 }
 
 func (p place) bare(word string) (target, error) {
-	if !strings.Contains(word, "/") {
-		t, err := parseName(word)
-		if err == nil {
+	nested := strings.Contains(word, "/")
+	t, err := parseName(word)
+	if nested {
+		err = fmt.Errorf("%s is not in the mount, %s: %w", word, p.roots[0], registry.ErrInvalid)
+	}
+	if err == nil {
+		return t, nil
+	}
+	for i, inside := range p.relative(word) {
+		t, wrong := parsePath(word, inside)
+		if wrong == nil {
 			return t, nil
 		}
-		if inside, ok := p.relative(word); ok {
-			return parsePath(word, inside)
+		if nested && i == 0 {
+			err = wrong
 		}
-		return target{}, err
 	}
-	inside, ok := p.relative(word)
-	if !ok {
-		return target{}, fmt.Errorf("%s is not in the mount, %s: %w", word, p.roots[0], registry.ErrInvalid)
-	}
-	return parsePath(word, inside)
+	return target{}, err
 }
 
 // parseName reads a name without a path.
@@ -100,35 +103,39 @@ func parsePath(word, inside string) (target, error) {
 	return target{}, fmt.Errorf("%s is no name: names are in config/, serverset/, decider/ and *.dep: %w", word, registry.ErrInvalid)
 }
 
-// relative is the path of a word inside one of the trees. A word may be a path from here, or from the top of the mount; links on
-// the way to a tree are followed, a link in a tree is a name of its own.
-func (p place) relative(word string) (string, bool) {
+// relative is the path of a word inside one of the trees, in every way in which it may be meant: as a path from here, or from the
+// top of the mount. Links on the way to a tree are followed; a link in a tree is a name of its own.
+func (p place) relative(word string) []string {
+	full := word
+	if !filepath.IsAbs(word) {
+		full = filepath.Join(p.cwd, word)
+	}
+	full = filepath.Clean(full)
+	places := []string{full}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(full)); err == nil {
+		places = append(places, filepath.Join(dir, filepath.Base(full)))
+	}
+	var found []string
 	for _, root := range p.roots {
 		tops := []string{filepath.Clean(root)}
-		if real, err := filepath.EvalSymlinks(root); err == nil && real != tops[0] {
+		if real, err := filepath.EvalSymlinks(root); err == nil {
 			tops = append(tops, real)
-		}
-		full := word
-		if !filepath.IsAbs(word) {
-			full = filepath.Join(p.cwd, word)
-		}
-		full = filepath.Clean(full)
-		places := []string{full}
-		if dir, err := filepath.EvalSymlinks(filepath.Dir(full)); err == nil {
-			places = append(places, filepath.Join(dir, filepath.Base(full)))
 		}
 		for _, top := range tops {
 			for _, f := range places {
 				if inside, ok := strings.CutPrefix(f, top+"/"); ok {
-					return inside, true
+					found = append(found, inside)
 				}
 			}
 		}
 	}
-	if first, _, nested := strings.Cut(word, "/"); nested && !filepath.IsAbs(word) {
-		if slices.Contains([]string{"config", "serverset", "decider"}, first) || strings.HasSuffix(first, ".dep") {
-			return filepath.Clean(word), true
-		}
+	if first, _, nested := strings.Cut(word, "/"); nested && (isTreeDir(first) || strings.HasSuffix(first, ".dep")) {
+		found = append(found, filepath.Clean(word))
 	}
-	return "", false
+	return found
+}
+
+// isTreeDir says whether a directory of the tree is called so.
+func isTreeDir(word string) bool {
+	return slices.Contains([]string{registry.Config.String(), registry.Serverset.String(), registry.Decider.String()}, word)
 }

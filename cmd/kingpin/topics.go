@@ -22,7 +22,7 @@ func (s *server) topics() map[string]func() []byte {
 	return map[string]func() []byte{
 		"ready": func() []byte {
 			if err := s.ready(); err != nil {
-				return line("no: " + err.Error())
+				return line("no: " + words(err))
 			}
 			return line("yes")
 		},
@@ -52,7 +52,7 @@ func (s *server) ready() error {
 		return m.Ready()
 	}
 	if missing := s.neverHere(); missing != nil {
-		return fmt.Errorf("%w (%v)", missing, err)
+		return fmt.Errorf("%w (%s)", missing, words(err))
 	}
 	return nil
 }
@@ -99,12 +99,12 @@ func (s *server) status() monitorStatus {
 		m.Mount, m.Restarts = s.mount.Mount, s.mount.Restarts
 	}
 	if err := s.ready(); err != nil {
-		m.Reason = err.Error()
+		m.Reason = words(err)
 	} else {
 		m.Ready = true
 	}
 	if err := s.engine.writable(); err != nil {
-		m.WriteError = err.Error()
+		m.WriteError = words(err)
 	} else {
 		m.Writable = !s.set.readOnly
 	}
@@ -159,7 +159,7 @@ func (s *server) followed() map[registry.Name]nameStatus {
 	}
 	for _, kind := range []registry.Kind{registry.Config, registry.Serverset} {
 		for _, e := range s.store.List(kind) {
-			all[registry.Name(e.Name)] = nameStatus{State: stateUnknown, Reason: err.Error(), Dependencies: []string{}}
+			all[registry.Name(e.Name)] = nameStatus{State: stateUnknown, Reason: words(err), Dependencies: []string{}}
 		}
 	}
 	for _, dir := range s.store.Graph().Dirs {
@@ -170,7 +170,7 @@ func (s *server) followed() map[registry.Name]nameStatus {
 			}
 			n, here := all[name]
 			if !here {
-				n = nameStatus{State: statePending, Reason: err.Error()}
+				n = nameStatus{State: statePending, Reason: words(err)}
 			}
 			n.Dependencies = append(n.Dependencies, string(dir.Name))
 			all[name] = n

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/kingpinfs/kingpin/registry"
 )
 
@@ -32,13 +34,9 @@ type tree struct {
 func (inv *invocation) openTree(ctx context.Context) (*tree, error) {
 	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
 	defer cancel()
-	mount, state := absolute(inv.string("mount")), absolute(inv.string("state"))
-	t := &tree{root: mount, control: newClient(filepath.Join(state, controlSocket))}
-	if filepath.Base(mount) == "files" && !inv.given("state") {
-		t.control = newClient(filepath.Join(filepath.Dir(mount), controlSocket)) // the plain tree of that state directory
-	}
-	err := t.find(ctx, inv, mount, state)
-	if err != nil {
+	a := inv.asked()
+	t := &tree{root: a.mount, control: newClient(a.socket())}
+	if err := t.find(ctx, a); err != nil {
 		return nil, err
 	}
 	t.cwd, _ = os.Getwd()
@@ -49,11 +47,40 @@ func (inv *invocation) openTree(ctx context.Context) (*tree, error) {
 	return t, nil
 }
 
-func (t *tree) find(ctx context.Context, inv *invocation, mount, state string) error {
-	onlyState := inv.given("state") && !inv.given("mount")
+// asked is where the user says the monitor is. Of a mount and a state directory one may be left out, and is not looked at then if
+// the other was said; what is said by a flag silences the environment.
+type asked struct {
+	mount, state           string
+	mountAsked, stateAsked bool
+}
+
+func (inv *invocation) asked() asked {
+	mount, state := inv.flags.Lookup("mount"), inv.flags.Lookup("state")
+	given := func(f, other *pflag.Flag) bool {
+		return f.Changed || f.Value.String() != f.DefValue && !other.Changed
+	}
+	return asked{
+		mount: absolute(mount.Value.String()), mountAsked: given(mount, state),
+		state: absolute(state.Value.String()), stateAsked: given(state, mount),
+	}
+}
+
+// lookAtMount and lookAtState say which of the two may be looked at.
+func (a asked) lookAtMount() bool { return a.mountAsked || !a.stateAsked }
+func (a asked) lookAtState() bool { return a.stateAsked || !a.mountAsked }
+
+// socket is the control socket of the state directory; that beside the plain files, if these were said to be the mount.
+func (a asked) socket() string {
+	if !a.stateAsked && filepath.Base(a.mount) == "files" {
+		return filepath.Join(filepath.Dir(a.mount), controlSocket)
+	}
+	return filepath.Join(a.state, controlSocket)
+}
+
+func (t *tree) find(ctx context.Context, a asked) error {
 	var dead error
-	if !onlyState {
-		dead = await(ctx, mount, t.askMount)
+	if a.lookAtMount() {
+		dead = await(ctx, a.mount, t.askMount)
 		if dead == nil {
 			return nil
 		}
@@ -61,23 +88,15 @@ func (t *tree) find(ctx context.Context, inv *invocation, mount, state string) e
 			return dead // it hangs: every other look at it would hang too
 		}
 	}
-	var m monitorStatus
-	if t.control.call(ctx, "GET", "/v1/monitor", nil, &m) == nil {
-		switch {
-		case m.Mount != "" && !inv.given("mount"):
-			t.root, t.served, t.monitor = m.Mount, true, &m
-			return nil
-		case m.Mount == "" && (!inv.given("mount") || mount == m.Files):
-			t.root, t.monitor = m.Files, &m
-			return nil
-		}
+	if t.askSocket(ctx, a) {
+		return nil
 	}
-	plain := []string{mount}
-	if !inv.given("mount") {
-		plain = append(plain, filepath.Join(state, "files"))
+	var plain []string
+	if a.lookAtMount() {
+		plain = append(plain, a.mount)
 	}
-	if onlyState {
-		plain = plain[1:]
+	if a.lookAtState() {
+		plain = append(plain, filepath.Join(a.state, "files"))
 	}
 	for _, root := range plain {
 		if info, err := os.Stat(filepath.Join(root, "config")); err == nil && info.IsDir() {
@@ -86,15 +105,32 @@ func (t *tree) find(ctx context.Context, inv *invocation, mount, state string) e
 		}
 	}
 	if errors.Is(dead, syscall.ENOTCONN) {
-		return hint(fmt.Errorf("the mount %s is dead, nobody serves it: %w", mount, registry.ErrUnreachable),
+		return hint(fmt.Errorf("the mount %s is dead, nobody serves it: %w", a.mount, registry.ErrUnreachable),
 			"start the monitor, it mounts over it: kingpin monitor")
 	}
-	where := mount
-	if onlyState {
-		where = state
+	where := a.mount
+	if !a.lookAtMount() {
+		where = a.state
 	}
 	return hint(fmt.Errorf("no monitor serves %s: %w", where, registry.ErrUnreachable),
-		"is it running? start it: kingpin monitor", "is its mount elsewhere? say --mount PATH")
+		"is it running? start it: kingpin monitor", "is it elsewhere? say --mount PATH or --state PATH")
+}
+
+// askSocket asks the monitor behind the control socket where its tree is.
+func (t *tree) askSocket(ctx context.Context, a asked) bool {
+	var m monitorStatus
+	if t.control.call(ctx, "GET", "/v1/monitor", nil, &m) != nil {
+		return false // what is wrong with it matters when something is to be asked of it
+	}
+	root := m.Mount
+	if root == "" {
+		root = m.Files
+	}
+	if a.mountAsked && a.mount != root {
+		return false
+	}
+	t.root, t.served, t.monitor = root, m.Mount != "", &m
+	return true
 }
 
 // askMount reads what the monitor says of itself through the mount.
@@ -112,7 +148,8 @@ func (t *tree) askMount() error {
 	return nil
 }
 
-// await bounds a look at a mount whose server may hang: a system call cannot be called off, but the program can end.
+// await bounds what cannot be called off, such as a look at a mount whose server hangs: the goroutine stays behind, and ends with
+// the program.
 func await(ctx context.Context, what string, look func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- look() }()
@@ -120,15 +157,15 @@ func await(ctx context.Context, what string, look func() error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return errInterrupted
+		}
 		return fmt.Errorf("%s does not answer: %w", what, registry.ErrTimeout)
 	}
 }
 
-// given says whether a flag was set, on the command line or by its environment variable.
-func (inv *invocation) given(name string) bool {
-	f := inv.flags.Lookup(name)
-	return f.Changed || f.Value.String() != f.DefValue
-}
+// errInterrupted is the end of what a signal interrupted.
+var errInterrupted = errors.New("interrupted")
 
 func absolute(path string) string {
 	if full, err := filepath.Abs(path); err == nil {

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/mirror"
+)
+
+func (s *server) getName(r *http.Request) (any, error) {
+	for _, n := range s.names() {
+		if n.Name == r.PathValue("name") {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("%s is not followed here: %w", r.PathValue("name"), registry.ErrNotExist)
+}
+
+func (s *server) postName(r *http.Request) (any, error) {
+	var c createRequest
+	if err := s.decode(r, &c); err != nil {
+		return nil, err
+	}
+	name, err := registry.ParseName(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	deps := s.set.dependencies[:1]
+	if len(c.Dependencies) > 0 {
+		deps = nil
+	}
+	for _, word := range c.Dependencies {
+		d, err := registry.ParseDependency(word)
+		if err != nil {
+			return nil, err
+		}
+		deps = append(deps, d)
+	}
+	m, err := s.engine.get()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Create(r.Context(), name, deps, c.Body, author(r, s.host)); err != nil {
+		return nil, err
+	}
+	graph := s.store.Graph()
+	done := created{Name: c.Name, Kind: name.Kind().String(), Dependencies: texts(deps)}
+	for _, d := range deps {
+		if _, ok := graph.Dir(d); ok {
+			done.Followed = true
+		}
+	}
+	return done, nil
+}
+
+func (s *server) putName(r *http.Request) (any, error) {
+	name, err := registry.ParseName(r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, s.set.maxBody))
+	if err != nil {
+		return nil, fmt.Errorf("publish %s: %v: %w", name, err, registry.ErrTooLarge)
+	}
+	query := r.URL.Query()
+	p := mirror.Publication{
+		Name: name, Body: body, Author: author(r, s.host), Message: query.Get("message"),
+		Base: registry.Version(query.Get("base")), CompareAndSet: query.Has("base"), Force: query.Get("force") == "1",
+	}
+	before, _ := s.store.Current(fileOf(name))
+	if query.Get("try") == "1" {
+		return struct{}{}, s.try(r.Context(), p)
+	}
+	entry, err := s.publish(r.Context(), p)
+	if err != nil {
+		return nil, err
+	}
+	return published{Name: string(name), Version: string(entry.Version), Changed: entry.Version != before.Version}, nil
+}
+
+func (s *server) getVersion(r *http.Request) (any, error) {
+	name, err := registry.ParseName(r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	which := r.PathValue("which")
+	file := fileOf(name)
+	current, ok := s.store.Current(file)
+	if !ok {
+		return nil, fmt.Errorf("%s is not followed here: %w", name, registry.ErrNotExist)
+	}
+	versions := append(s.store.SupersededOf(file), current) // oldest first
+	if n, err := strconv.ParseUint(which, 10, 16); err == nil {
+		if int(n) >= len(versions) {
+			return nil, fmt.Errorf("%s@%s: only %s of it are here: %w", name, which, count(len(versions), "version"), registry.ErrNotExist)
+		}
+		which = string(versions[len(versions)-1-int(n)].Version)
+	}
+	for _, e := range versions {
+		if string(e.Version) == which {
+			return s.readBody(e.Stamp)
+		}
+	}
+	version, err := registry.ParseVersion(which)
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.engine.fetch(r.Context(), name.Pointer().Key(version))
+	if err != nil {
+		return nil, fmt.Errorf("%s@%s: %w", name, which, err)
+	}
+	return body.Data, nil
+}
+
+func (s *server) getRegistryNames(r *http.Request) (any, error) {
+	m, err := s.engine.get()
+	if err != nil {
+		return nil, err
+	}
+	names, err := m.Names(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	followed := s.followed()
+	list := make([]listedName, 0, len(names))
+	for _, n := range names {
+		_, here := followed[n]
+		list = append(list, listedName{Name: string(n), Kind: n.Kind().String(), Followed: here})
+	}
+	return list, nil
+}
+
+func (s *server) getRegistryName(r *http.Request) (any, error) {
+	word := r.PathValue("name")
+	m, err := s.engine.get()
+	if err != nil {
+		return nil, err
+	}
+	names, err := m.Names(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	known := knownName{listedName: listedName{Name: word}, Dependencies: []string{}}
+	for _, n := range names {
+		if string(n) == word {
+			known.Exists, known.Kind = true, n.Kind().String()
+			_, known.Followed = s.followed()[n]
+		}
+	}
+	if !known.Exists {
+		near, _ := registry.Nearest(word, names)
+		known.Nearest = string(near)
+		return known, nil
+	}
+	all, err := s.dependencies(r.Context(), m)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if slices.Contains(d.Members, word) {
+			known.Dependencies = append(known.Dependencies, d.Name)
+		}
+	}
+	return known, nil
+}
