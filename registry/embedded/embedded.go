@@ -54,18 +54,19 @@ type Registry struct {
 	token   chan struct{} // whoever has put one in is committing
 	closing chan struct{} // closed by Close
 
-	mu      sync.Mutex
-	closed  bool
-	writing error     // why nothing can be written any more; nil while it can
-	stuck   bool      // bbolt holds locks of its own that it will not give back
-	queue   []*change // asked for, not yet taken by a committer
-	bells   map[registry.Pointer]*bell
-	turns   map[registry.Pointer]*turn
-	sets    map[registry.Name]*set
-	joined  registry.Order // how many members there are in all sets
-	next    registry.Order // the next order to hand out
-	ceiling registry.Order // the file promises that nobody has seen this order or a later one
-	opened  registry.Order // the ceiling when the file was opened
+	mu       sync.Mutex
+	closed   bool
+	writing  error     // why nothing can be written any more; nil while it can
+	stuck    bool      // bbolt holds locks of its own that it will not give back
+	queue    []*change // asked for, not yet taken by a committer
+	bells    map[registry.Pointer]*bell
+	watchers map[*watcher]struct{}
+	turns    map[registry.Pointer]*turn
+	sets     map[registry.Name]*set
+	joined   registry.Order // how many members there are in all sets
+	next     registry.Order // the next order to hand out
+	ceiling  registry.Order // the file promises that nobody has seen this order or a later one
+	opened   registry.Order // the ceiling when the file was opened
 }
 
 // errorf says which file an error is about.

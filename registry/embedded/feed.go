@@ -52,6 +52,9 @@ func (r *Registry) ring(p registry.Pointer) {
 }
 
 func (r *Registry) ringLocked(p registry.Pointer) {
+	for w := range r.watchers {
+		w.tell(p)
+	}
 	if b := r.bells[p]; b != nil {
 		close(b.rung)
 		delete(r.bells, p)

@@ -48,13 +48,14 @@ func Open(path string, o Options) (*Registry, error) {
 		return nil, err
 	}
 	r := &Registry{
-		path:    path,
-		logger:  o.Logger,
-		token:   make(chan struct{}, 1),
-		closing: make(chan struct{}),
-		bells:   make(map[registry.Pointer]*bell),
-		turns:   make(map[registry.Pointer]*turn),
-		sets:    make(map[registry.Name]*set),
+		path:     path,
+		logger:   o.Logger,
+		token:    make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+		bells:    make(map[registry.Pointer]*bell),
+		watchers: make(map[*watcher]struct{}),
+		turns:    make(map[registry.Pointer]*turn),
+		sets:     make(map[registry.Name]*set),
 	}
 	var err error
 	if r.db, r.file, err = openFile(path, o.Timeout); err != nil {
