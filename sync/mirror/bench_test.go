@@ -126,8 +126,8 @@ func BenchmarkFollowing(b *testing.B) {
 		bootOnce(b, reg, dir, func(m *Mirror) {
 			<-time.After(100 * time.Millisecond) // the feeds have their first word
 			after := memory()
-			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/manyNames, "heap-B/name")
-			b.ReportMetric(float64(after.StackInuse-before.StackInuse)/manyNames, "stack-B/name")
+			b.ReportMetric((float64(after.HeapAlloc)-float64(before.HeapAlloc))/manyNames, "heap-B/name")
+			b.ReportMetric((float64(after.StackInuse)-float64(before.StackInuse))/manyNames, "stack-B/name")
 			b.ReportMetric(float64(after.HeapAlloc+after.StackInuse)/(1<<20), "MB")
 
 			cpu := cpuTime(b)
@@ -137,7 +137,7 @@ func BenchmarkFollowing(b *testing.B) {
 			for !m.queue.idle() {
 				<-time.After(time.Millisecond)
 			}
-			b.ReportMetric(float64((cpuTime(b)-cpu).Milliseconds()), "cpu-ms/audit")
+			b.ReportMetric(float64((cpuTime(b) - cpu).Milliseconds()), "cpu-ms/audit")
 		})
 	}
 	b.ReportMetric(0, "ns/op")

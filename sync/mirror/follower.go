@@ -80,31 +80,54 @@ func (m *Mirror) lastWord(ctx context.Context, f *follower) (w word, ok bool, er
 		return word{}, false, nil
 	}
 	w, ask := f.word, f.ask
-	f.ask = false
 	m.mu.Unlock()
 
-	if ask {
-		fresh, err := m.ask(ctx, f.name)
-		if err != nil && !w.heard {
-			return w, false, nil // it goes on with what is on disk, and the feed will tell
+	if known, damaged := m.diskWord(f); damaged && !w.heard {
+		if ask {
+			m.queue.addLater(f, backoff(1)) // the registry may hang: its turn is after the repair
 		}
-		if err != nil {
-			return w, false, err
-		}
-		m.mu.Lock()
-		f.take(fresh)
-		w = f.word
-		m.mu.Unlock()
+		return known, true, nil
 	}
-	if !w.heard {
-		// A body that went bad on disk is fetched again without the registry: the disk knows which one it was.
-		entry, here := m.store.Current(f.file())
-		if !here || f.name.Kind() != registry.Config || !m.damaged(f.name) {
-			return w, false, nil
-		}
-		w = word{exists: true, version: entry.Version, order: entry.Order}
+	if !ask {
+		return w, w.heard, nil
 	}
-	return w, true, nil
+	m.mu.Lock()
+	f.ask = false
+	m.mu.Unlock()
+	fresh, err := m.ask(ctx, f.name)
+	switch {
+	case err != nil && w.heard:
+		return w, false, err
+	case err != nil:
+		m.askAgain(f, err)
+		return w, false, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f.take(fresh)
+	return f.word, true, nil
+}
+
+// diskWord is what the disk knows of a config whose body went bad: which version to fetch again, with or without the registry.
+func (m *Mirror) diskWord(f *follower) (w word, damaged bool) {
+	if f.name.Kind() != registry.Config || !m.damaged(f.name) {
+		return word{}, false
+	}
+	entry, here := m.store.Current(f.file())
+	return word{exists: true, version: entry.Version, order: entry.Order}, here
+}
+
+// askAgain has the registry asked again about a name of which it has said nothing yet. What is on disk counts as current meanwhile.
+func (m *Mirror) askAgain(f *follower, err error) {
+	m.mu.Lock()
+	f.ask = true
+	f.failures++
+	after := backoff(f.failures)
+	if f.condition == Pending {
+		f.reason = err.Error()
+	}
+	m.mu.Unlock()
+	m.queue.addLater(f, after)
 }
 
 // conclude notes what came of following the word w, and when to try again.

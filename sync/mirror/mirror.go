@@ -56,6 +56,13 @@ type Registry interface {
 	Names(ctx context.Context) ([]registry.Name, error)
 }
 
+// Changes is what a Registry may offer beside its feeds: one feed that says which nodes to read again, so that to follow a name costs no
+// goroutine. It yields nil at once and after every trouble, which says that any node may have changed, and then the nodes that
+// may have changed since. An error is a passing trouble; only the end of ctx ends it.
+type Changes interface {
+	Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error]
+}
+
 // Bodies is where published bodies live, by key, immutable.
 type Bodies interface {
 	// Put stores a body; the same bytes again are fine, other bytes under the same key are ErrExist.
@@ -115,6 +122,7 @@ func (o Options) withDefaults() Options {
 // Mirror keeps one disk store equal to what one registry says. Its methods may be called from many goroutines.
 type Mirror struct {
 	registry Registry
+	changes  Changes // nil: a feed for each name
 	bodies   Bodies
 	store    *disk.Store
 	o        Options
@@ -135,6 +143,7 @@ type Mirror struct {
 	unindexed    map[registry.Pointer]struct{} // whose index object is behind
 	complained   map[string]string             // what was said last on a subject, to say it once
 	recalled     bool                          // the disk knew what is followed
+	unsurveyed   bool                          // a dependency has said something that survey has not seen
 	ready        bool                          // everything that was wanted has been here once
 	started      time.Time
 	changed      chan struct{} // closed and replaced when something that await waits for may have happened; nil: nobody waits
@@ -156,6 +165,7 @@ func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
 		unindexed:    map[registry.Pointer]struct{}{},
 		complained:   map[string]string{},
 	}
+	m.changes, _ = r.(Changes)
 	m.health = newHealth(m.log)
 	m.recall()
 	return m
@@ -177,6 +187,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		m.audit,
 		m.probe,
 		m.mend,
+		m.hearChanges,
 	} {
 		parts.Go(func() { part(ctx) })
 	}

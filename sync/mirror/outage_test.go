@@ -88,6 +88,18 @@ func TestFirstBootWithTheBodiesAwayIsNotReady(t *testing.T) {
 	})
 }
 
+// Between the word that a dependency holds a name and the start of following it, there is nothing that is not here yet.
+func TestNobodyIsReadyBeforeItsNamesAreFollowed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.assemble("a", follows(web))
+		m.hearEdges(m.dependencies[registry.BaseDependency], registry.Edges{})
+		m.hearEdges(m.dependencies[web], registry.Edges{Exists: true, Order: 1, Members: []registry.Edge{registry.Edge(spam)}})
+		if m.Ready() == nil {
+			t.Error("ready with nothing on disk")
+		}
+	})
+}
+
 func TestWhoIsReadyStaysReady(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.make(web, spam)

@@ -5,269 +5,304 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
-	"time"
+	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// S3Options say which bucket, and how to reach it. All but Bucket may be left out: then the SDK's own settings and
-// credential chain count.
+// S3Options say which bucket, and how to reach it. All but Bucket may be left out: then the SDK's own settings (environment,
+// ~/.aws) and its credential chain count.
 type S3Options struct {
 	Bucket    string
-	Endpoint  string // URL of any S3-compatible server
-	Region    string // "": the SDK's, or us-east-1 with an Endpoint
-	PathStyle bool   // bucket in the path instead of the host name
-	KeyFile   string // INI file of the Python KingPin, [Credentials] with aws_access_key_id and aws_secret_access_key
-	MaxBody   int64  // bytes of the largest body that is fetched, 0: DefaultMaxBody
+	Endpoint  string       // URL of any S3-compatible server, "": AWS
+	Region    string       // "": the SDK's, or us-east-1 with an Endpoint
+	PathStyle bool         // bucket in the path instead of the host name, as most servers other than AWS want it
+	KeyFile   string       // INI file of the Python KingPin; looked at again every minute, so keys may be changed under us
+	MaxBody   int64        // bytes of the largest body that is fetched, 0: DefaultMaxBody
+	Logger    *slog.Logger // nil: nothing is logged
 }
 
 // S3 keeps bodies in a bucket. A body is put once and never changed, so it may be fetched again and again, from any copy.
+//
+// That it is put once is the server's doing: a put says If-None-Match: *, which AWS and today's other servers honour. One that
+// refuses the header, or takes it and overwrites, is told by its first put, warned of in the log, and from then on looked at
+// before and after each put. Then two publishers may still overwrite each other, if they take the same version of the same name
+// in the same few milliseconds; a version being a moment in nanoseconds, their clocks would have to agree to the last one.
 type S3 struct {
-	client  *s3.Client
-	bucket  string
-	maxBody int64
+	client      *s3.Client
+	connections connections
+	bucket      string
+	where       string // the endpoint, for people
+	pathStyle   bool
+	maxBody     int64
+	log         *slog.Logger
+	once        atomic.Int32 // what is known of If-None-Match: unproven, kept, ignored
 }
 
+// What a server does with If-None-Match.
 const (
-	// attempts and maxPause bound what one request tries by itself. Whoever asked tries again later.
-	attempts = 3
-	maxPause = 500 * time.Millisecond
-
-	// maxMetaValue bounds one metadata value; S3 takes 2 KB for all of them.
-	maxMetaValue = 1000
-
-	// octets is the type of every object, as the Python KingPin put them.
-	octets = "application/octet-stream"
+	unproven int32 = iota
+	kept
+	ignored
 )
 
-// The metadata of a body, where readers of the Python KingPin do not look. Values are percent-encoded: headers are ASCII.
-const (
-	metaSHA256    = "sha256"
-	metaAuthor    = "author"
-	metaMessage   = "message"
-	metaPublished = "published"
-)
+// octets is the type of every object, as the Python KingPin put them.
+const octets = "application/octet-stream"
 
-// OpenS3 makes the store; it does not reach out to it.
+// maxKey bounds a key in bytes, which is S3's own limit.
+const maxKey = 1024
+
+// OpenS3 makes the store; it does not reach out to it. Close it.
 func OpenS3(ctx context.Context, o S3Options) (*S3, error) {
 	if o.Bucket == "" {
-		return nil, fmt.Errorf("an S3 store needs a bucket: %w", registry.ErrInvalid)
+		return nil, fmt.Errorf("S3 needs a bucket (--s3-bucket): %w", registry.ErrInvalid)
+	}
+	if u, err := url.Parse(o.Endpoint); o.Endpoint != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("S3 endpoint %q is not http://HOST:PORT or https://HOST:PORT (--s3-endpoint): %w", o.Endpoint, registry.ErrInvalid)
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = DefaultMaxBody
 	}
-	load := []func(*config.LoadOptions) error{
-		config.WithRetryer(func() aws.Retryer {
-			return retry.NewStandard(func(r *retry.StandardOptions) {
-				r.MaxAttempts, r.MaxBackoff = attempts, maxPause
-			})
-		}),
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Region == "" && o.Endpoint != "" {
-		o.Region = "us-east-1"
-	}
-	if o.Region != "" {
-		load = append(load, config.WithRegion(o.Region))
-	}
-	if o.KeyFile != "" {
-		id, secret, err := readKeyFile(o.KeyFile)
-		if err != nil {
-			return nil, err
-		}
-		load = append(load, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(id, secret, "")))
-	}
-	settings, err := config.LoadDefaultConfig(ctx, load...)
+	settings, err := s3Settings(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("settings for S3: %w", err)
+		return nil, err
 	}
-	if settings.Region == "" {
-		return nil, fmt.Errorf("S3 needs a region: --s3-region, or AWS_REGION: %w", registry.ErrInvalid)
+	s := &S3{
+		connections: newConnections(settings),
+		bucket:      o.Bucket,
+		where:       o.Endpoint,
+		pathStyle:   o.PathStyle,
+		maxBody:     o.MaxBody,
+		log:         o.Logger,
 	}
-	client := s3.NewFromConfig(settings, func(so *s3.Options) {
+	s.client = s3.NewFromConfig(settings, func(so *s3.Options) {
+		so.HTTPClient = s.connections
 		so.UsePathStyle = o.PathStyle
 		if o.Endpoint != "" {
 			so.BaseEndpoint = &o.Endpoint
+		}
+		if so.BaseEndpoint == nil {
+			s.where = "AWS, " + settings.Region
+			s.once.Store(kept)
 		}
 		// Checksums of the SDK's own travel in trailers that many S3-compatible servers do not take; bodies have ours.
 		so.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		so.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 	})
-	return &S3{client: client, bucket: o.Bucket, maxBody: o.MaxBody}, nil
+	return s, nil
 }
+
+// s3Settings are the SDK's own, with ours on top.
+func s3Settings(ctx context.Context, o S3Options) (aws.Config, error) {
+	load := []func(*config.LoadOptions) error{
+		config.WithHTTPClient(httpClient()),
+		config.WithRetryer(func() aws.Retryer { return newRetryer() }),
+		config.WithLogger(logging.Nop{}), // what matters comes back as an error
+	}
+	if o.Region != "" {
+		load = append(load, config.WithRegion(o.Region))
+	}
+	if o.KeyFile != "" {
+		keys := &keyFile{path: o.KeyFile}
+		if _, err := keys.Retrieve(ctx); err != nil {
+			return aws.Config{}, err
+		}
+		load = append(load, config.WithCredentialsProvider(keys))
+	}
+	settings, err := config.LoadDefaultConfig(ctx, load...)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("settings for S3: %w: %w", err, registry.ErrInvalid)
+	}
+	if settings.Region == "" {
+		if o.Endpoint == "" {
+			return aws.Config{}, fmt.Errorf("S3 needs a region (--s3-region, or AWS_REGION): %w", registry.ErrInvalid)
+		}
+		settings.Region = "us-east-1"
+	}
+	chain := settings.Credentials
+	settings.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		c, err := chain.Retrieve(ctx)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errNoCredentials, err)
+		}
+		return c, err
+	})
+	return settings, nil
+}
+
+// Close closes the connections that nobody uses. Calls that are under way go on.
+func (s *S3) Close() { s.connections.transport.CloseIdleConnections() }
 
 // Put stores a body under a key that nothing is stored under yet. The same bytes again are fine: an attempt whose answer was
 // lost has put them. Other bytes are ErrExist.
 func (s *S3) Put(ctx context.Context, key string, b registry.Body) error {
-	sum := b.Meta.SHA256
-	if sum == (registry.Checksum{}) {
-		sum = registry.Sum(b.Data)
-	}
-	meta := map[string]string{metaSHA256: hex.EncodeToString(sum[:])}
-	if b.Meta.Author != "" {
-		meta[metaAuthor] = encodeMeta(b.Meta.Author)
-	}
-	if b.Meta.Message != "" {
-		meta[metaMessage] = encodeMeta(b.Meta.Message)
-	}
-	if !b.Meta.Published.IsZero() {
-		meta[metaPublished] = b.Meta.Published.UTC().Format(time.RFC3339Nano)
-	}
-	err := s.put(ctx, key, b.Data, meta, true)
-	if code(err) != http.StatusPreconditionFailed {
+	if err := checkObjectKey(key); err != nil {
 		return err
 	}
-	there, err := s.Fetch(ctx, key)
-	switch {
+	if size := int64(len(b.Data)); size > s.maxBody {
+		return fmt.Errorf("S3: put %s: %d bytes, at most %d: %w", key, size, s.maxBody, registry.ErrTooLarge)
+	}
+	if s.once.Load() == ignored {
+		return s.putWatchfully(ctx, key, b)
+	}
+	err := s.put(ctx, key, b, true)
+	switch status := statusOf(err); {
+	case status == http.StatusPreconditionFailed:
+		s.once.Store(kept)
+		return s.differs(ctx, key, b)
+	case status == http.StatusNotImplemented:
+		s.distrust()
+		return s.putWatchfully(ctx, key, b)
 	case err != nil:
 		return err
-	case !bytes.Equal(there.Data, b.Data):
-		return fmt.Errorf("put %s: other bytes are stored there: %w", key, registry.ErrExist)
+	}
+	if s.once.Load() == unproven {
+		s.prove(ctx, key, b)
 	}
 	return nil
 }
 
-// PutIndex repeats the current version of a pointer beside its bodies.
-func (s *S3) PutIndex(ctx context.Context, key string, v registry.Version) error {
-	return s.put(ctx, key, []byte(v), nil, false)
+// prove puts once more what was just put, which has to be refused.
+func (s *S3) prove(ctx context.Context, key string, b registry.Body) {
+	switch err := s.put(ctx, key, b, true); {
+	case err == nil:
+		s.distrust()
+	case statusOf(err) == http.StatusPreconditionFailed:
+		s.once.Store(kept)
+	} // any other trouble: the next put tells
 }
 
-func (s *S3) put(ctx context.Context, key string, data []byte, meta map[string]string, once bool) error {
-	sum := md5.Sum(data)
+// distrust remembers that the server does not keep anybody from overwriting.
+func (s *S3) distrust() {
+	if s.once.Swap(ignored) != ignored {
+		s.log.Warn("this S3 server does not honour If-None-Match: each put is looked at before and after, and two publishers "+
+			"who take the same version in the same moment could overwrite each other", "endpoint", s.where)
+	}
+}
+
+// putWatchfully does what it can without If-None-Match.
+func (s *S3) putWatchfully(ctx context.Context, key string, b registry.Body) error {
+	if err := s.differs(ctx, key, b); !errors.Is(err, errVanished) {
+		return err
+	}
+	if err := s.put(ctx, key, b, false); err != nil {
+		return err
+	}
+	return s.differs(ctx, key, b)
+}
+
+// errVanished says that nothing is stored where something has to be.
+var errVanished = fmt.Errorf("nothing is stored there after all: %w", registry.ErrUnreachable)
+
+// differs is nil if what is stored under key is b.
+func (s *S3) differs(ctx context.Context, key string, b registry.Body) error {
+	there, err := s.Fetch(ctx, key)
+	switch {
+	case errors.Is(err, registry.ErrNotExist):
+		return fmt.Errorf("S3: put %s: %w", key, errVanished)
+	case errors.Is(err, registry.ErrChecksum), errors.Is(err, registry.ErrTooLarge), err == nil && !bytes.Equal(there.Data, b.Data):
+		return fmt.Errorf("S3: put %s: other bytes are stored there: %w", key, registry.ErrExist)
+	}
+	return err
+}
+
+// PutIndex repeats the current version of a pointer beside its bodies, over what was there.
+func (s *S3) PutIndex(ctx context.Context, key string, v registry.Version) error {
+	if err := checkObjectKey(key); err != nil {
+		return err
+	}
+	return s.put(ctx, key, registry.Body{Data: []byte(v)}, false)
+}
+
+func (s *S3) put(ctx context.Context, key string, b registry.Body, once bool) error {
+	sum := md5.Sum(b.Data)
 	in := &s3.PutObjectInput{
 		Bucket:        &s.bucket,
 		Key:           &key,
-		Body:          bytes.NewReader(data),
-		ContentLength: aws.Int64(int64(len(data))),
+		Body:          bytes.NewReader(b.Data),
+		ContentLength: aws.Int64(int64(len(b.Data))),
 		ContentMD5:    aws.String(base64.StdEncoding.EncodeToString(sum[:])),
 		ContentType:   aws.String(octets),
-		Metadata:      meta,
+		Metadata:      packMeta(b.Meta),
 	}
 	if once {
 		in.IfNoneMatch = aws.String("*")
 	}
 	_, err := s.client.PutObject(ctx, in)
-	return s3Error(ctx, "put", key, err)
+	return s.failure(ctx, "put", key, err)
 }
 
 // Fetch returns a body, checked against the checksum that it was put with. A body that the Python KingPin put has none.
 func (s *S3) Fetch(ctx context.Context, key string) (registry.Body, error) {
+	if err := checkObjectKey(key); err != nil {
+		return registry.Body{}, err
+	}
+	for attempt := 1; ; attempt++ {
+		b, whole, err := s.fetch(ctx, key)
+		if whole || attempt == attempts || !pause(ctx, jitter(attempt)) {
+			return b, err
+		}
+	}
+}
+
+// fetch says whether the answer was whole: the SDK tries again until one begins, not until it ends.
+func (s *S3) fetch(ctx context.Context, key string) (b registry.Body, whole bool, err error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
 	if err != nil {
-		return registry.Body{}, s3Error(ctx, "get", key, err)
+		return registry.Body{}, true, s.failure(ctx, "get", key, err)
 	}
 	defer out.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(out.Body, s.maxBody+1))
+	data, err := s.read(out.Body, aws.ToInt64(out.ContentLength))
 	switch {
+	case errors.Is(err, registry.ErrTooLarge):
+		return registry.Body{}, true, fmt.Errorf("S3: get %s: %w", key, err)
 	case err != nil:
-		return registry.Body{}, s3Error(ctx, "get", key, err)
-	case int64(len(data)) > s.maxBody:
-		return registry.Body{}, fmt.Errorf("get %s: more than %d bytes: %w", key, s.maxBody, registry.ErrTooLarge)
-	case out.ContentLength != nil && int64(len(data)) != *out.ContentLength:
-		return registry.Body{}, fmt.Errorf("get %s: %d bytes of %d: %w", key, len(data), *out.ContentLength, registry.ErrUnreachable)
+		return registry.Body{}, false, s.failure(ctx, "get", key, err)
 	}
-	meta := registry.Meta{Author: decodeMeta(out.Metadata[metaAuthor]), Message: decodeMeta(out.Metadata[metaMessage])}
-	if at, err := time.Parse(time.RFC3339Nano, out.Metadata[metaPublished]); err == nil {
-		meta.Published = at
+	meta, err := unpackMeta(out.Metadata)
+	if err == nil && meta.SHA256 != (registry.Checksum{}) && meta.SHA256 != registry.Sum(data) {
+		err = registry.ErrChecksum
 	}
-	if n, err := hex.Decode(meta.SHA256[:], []byte(out.Metadata[metaSHA256])); err != nil || n == 0 {
-		meta.SHA256 = registry.Checksum{}
-	} else if meta.SHA256 != registry.Sum(data) {
-		return registry.Body{}, fmt.Errorf("get %s: %w", key, registry.ErrChecksum)
+	if err != nil {
+		return registry.Body{}, true, fmt.Errorf("S3: get %s: %w", key, err)
 	}
-	return registry.Body{Data: data, Meta: meta}, nil
+	return registry.Body{Data: data, Meta: meta}, true, nil
 }
 
-// Reach asks for the bucket, to see whether it would answer.
-func (s *S3) Reach(ctx context.Context) error {
-	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
-	return s3Error(ctx, "reach bucket", s.bucket, err)
+// read takes size bytes, or what comes if the server does not say how much.
+func (s *S3) read(from io.Reader, size int64) ([]byte, error) {
+	if size > s.maxBody {
+		return nil, fmt.Errorf("%d bytes, at most %d: %w", size, s.maxBody, registry.ErrTooLarge)
+	}
+	if size > 0 {
+		data := make([]byte, size)
+		_, err := io.ReadFull(from, data)
+		return data, err
+	}
+	data, err := io.ReadAll(io.LimitReader(from, s.maxBody+1))
+	if err == nil && int64(len(data)) > s.maxBody {
+		err = fmt.Errorf("more than %d bytes: %w", s.maxBody, registry.ErrTooLarge)
+	}
+	return data, err
 }
 
-// s3Error says in the registry's errors what went wrong. What may be over in a moment is ErrUnreachable.
-func s3Error(ctx context.Context, did, key string, err error) error {
-	if err == nil {
-		return nil
+func checkObjectKey(key string) error {
+	if key == "" || len(key) > maxKey {
+		return fmt.Errorf("S3 key %.80q of %d bytes, from 1 to %d: %w", key, len(key), maxKey, registry.ErrInvalid)
 	}
-	kind := registry.ErrUnreachable
-	switch status := code(err); {
-	case ctx.Err() != nil:
-		kind = ctx.Err()
-	case status == http.StatusNotFound:
-		kind = registry.ErrNotExist
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		kind = registry.ErrPermission
-	case status == http.StatusRequestEntityTooLarge:
-		kind = registry.ErrTooLarge
-	}
-	return &s3Failure{did: did, key: key, kind: kind, err: err}
-}
-
-// s3Failure is short for people and whole for errors.Is and errors.As.
-type s3Failure struct {
-	did, key string
-	kind     error
-	err      error
-}
-
-func (f *s3Failure) Error() string {
-	var api smithy.APIError
-	if errors.As(f.err, &api) {
-		return fmt.Sprintf("S3: %s %s: %s: %s", f.did, f.key, api.ErrorCode(), f.kind)
-	}
-	return fmt.Sprintf("S3: %s %s: %s: %s", f.did, f.key, root(f.err), f.kind)
-}
-
-func (f *s3Failure) Unwrap() []error { return []error{f.kind, f.err} }
-
-// root is the innermost error: what the network said, without the SDK's chain of what it was doing.
-func root(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		err = inner
-	}
-}
-
-// code is the HTTP status of a failed request; 0 if none came back.
-func code(err error) int {
-	var response interface{ HTTPStatusCode() int }
-	if errors.As(err, &response) {
-		return response.HTTPStatusCode()
-	}
-	return 0
-}
-
-func encodeMeta(value string) string {
-	encoded := url.PathEscape(value)
-	if len(encoded) <= maxMetaValue {
-		return encoded
-	}
-	short := []rune(value)
-	for len(encoded) > maxMetaValue {
-		short = short[:len(short)*9/10]
-		encoded = url.PathEscape(string(short) + "...")
-	}
-	return encoded
-}
-
-func decodeMeta(value string) string {
-	if decoded, err := url.PathUnescape(value); err == nil {
-		return decoded
-	}
-	return value
+	return nil
 }

@@ -119,6 +119,9 @@ func (m *Mirror) unready() error {
 			return fmt.Errorf("the registry has not said yet what is in %s%s", d.name, m.silence())
 		}
 	}
+	if m.unsurveyed {
+		return errors.New("the subscriptions have just changed")
+	}
 	var pending []registry.Name
 	all := 0
 	for name, f := range m.followers {

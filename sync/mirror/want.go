@@ -109,6 +109,7 @@ func (m *Mirror) idle(ctx context.Context, wait time.Duration) bool {
 // reaches any more begin their grace, but not while a dependency is reached of which nothing is known: it may hold them. It
 // returns the names whose grace is over, and how long until the next one's is (0: none). The caller holds mu.
 func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower, wait time.Duration) {
+	m.unsurveyed = false
 	reached := map[registry.Dependency]struct{}{}
 	wanted := map[registry.Name]bool{registry.DeciderName: false} // true: a dependency holds it
 	complete := true
@@ -202,6 +203,11 @@ func (m *Mirror) follower(name registry.Name) *follower {
 // startFeed begins to listen to what the registry says about f. The caller holds mu.
 func (m *Mirror) startFeed(ctx context.Context, f *follower) {
 	if f.stop != nil || !m.running.Load() {
+		return
+	}
+	if m.changes != nil {
+		f.stop, f.ask = func() {}, true
+		m.queue.add(f)
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -319,6 +325,7 @@ func (m *Mirror) hearEdges(d *dependency, said registry.Edges) (missing bool) {
 		d.edges, d.order = edges, said.Order
 	}
 	missing, isHeld := d.empty(), d.held
+	m.unsurveyed = true
 	m.mu.Unlock()
 
 	switch {

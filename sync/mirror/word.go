@@ -3,8 +3,10 @@ package mirror
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -34,6 +36,30 @@ func stateWord(s registry.State) word {
 
 func membershipWord(m registry.Membership) word {
 	return word{heard: true, exists: m.Exists, order: m.Order, members: registry.FormatServerset(m.Members)}
+}
+
+// hearChanges has every name read again that the registry says has changed, if it is one that says so.
+func (m *Mirror) hearChanges(ctx context.Context) {
+	for failures := 1; m.changes != nil && ctx.Err() == nil; failures++ {
+		for nodes, err := range m.changes.Changes(ctx) {
+			m.outcome(registrySide, err)
+			switch {
+			case err != nil:
+			case nodes == nil:
+				m.Refresh()
+			default:
+				for _, p := range nodes {
+					m.Refresh(nameOf(p))
+				}
+			}
+		}
+		pause(ctx, backoff(failures)) // a feed that ends by itself is started again
+	}
+}
+
+// nameOf is the name whose node p would be.
+func nameOf(p registry.Pointer) registry.Name {
+	return registry.Name(strings.ReplaceAll(strings.TrimPrefix(string(p), "/"), "/", "."))
 }
 
 // follow hears what the registry says about a name, until ctx is done. It is one goroutine a name: its stack stays shallow, the work
@@ -79,6 +105,9 @@ func (f *follower) take(w word) (news bool) {
 
 // ask reads once what a feed would say now.
 func (m *Mirror) ask(ctx context.Context, name registry.Name) (word, error) {
+	if _, err := m.health.trouble(registrySide); err != nil && !errors.Is(err, errSilent) {
+		return word{}, err // the probe asks for all
+	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var w word

@@ -38,19 +38,27 @@ const (
 // nobody has anything left to do.
 type world struct {
 	*testing.T
-	dir string
-	reg *embedded.Registry
+	dir   string
+	reg   *embedded.Registry
+	feeds bool // machines do not see the registry's Changes
 }
 
-// inWorld runs a story.
+// plain hides that a registry has Changes.
+type plain struct{ Registry }
+
+// inWorld runs a story, with a registry that has one feed for all changes and with one that has feeds of names only.
 func inWorld(t *testing.T, story func(w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, dir: t.TempDir()}
-		w.openRegistry()
-		t.Cleanup(func() { w.reg.Close() })
-		story(w)
-	})
+	for _, kind := range []string{"changes", "feeds"} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := &world{T: t, dir: t.TempDir(), feeds: kind == "feeds"}
+				w.openRegistry()
+				t.Cleanup(func() { w.reg.Close() })
+				story(w)
+			})
+		})
+	}
 }
 
 func (w *world) openRegistry() {
@@ -106,7 +114,11 @@ func (w *world) assemble(name string, o Options) *machine {
 	w.must(err)
 	o.Logger = slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	o.Host = cmp.Or(o.Host, name)
-	m.Mirror = New(m.wire, m.wire, m.disk, o)
+	var reg Registry = m.wire
+	if w.feeds {
+		reg = plain{m.wire}
+	}
+	m.Mirror = New(reg, m.wire, m.disk, o)
 	w.Cleanup(m.halt)
 	return m
 }
@@ -358,6 +370,10 @@ func through[T any](ctx context.Context, c *wire, feed iter.Seq2[T, error]) iter
 
 func (c *wire) Watch(ctx context.Context, p registry.Pointer) iter.Seq2[registry.State, error] {
 	return through(ctx, c, c.Registry.Watch(ctx, p))
+}
+
+func (c *wire) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error] {
+	return through(ctx, c, c.Registry.Changes(ctx))
 }
 
 func (c *wire) Members(ctx context.Context, n registry.Name) iter.Seq2[registry.Membership, error] {

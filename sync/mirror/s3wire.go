@@ -1,0 +1,80 @@
+package mirror
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+)
+
+// What one request tries by itself. Whoever asked tries again later, with pauses of its own.
+const (
+	attempts   = 3
+	firstPause = 100 * time.Millisecond // the bound of a random one, twice as long before each further attempt
+
+	dialTimeout   = 3 * time.Second
+	answerTimeout = 10 * time.Second // from the last byte sent to the first one received: whoever went silent is given up
+
+	// maxIdle connections stay open between requests: one for each of Options.Workers, and some for publishers.
+	maxIdle = 64
+
+	// maxHeader bounds what a server may say before the body, in bytes; the metadata are 2 KB of it.
+	maxHeader = 64 << 10
+)
+
+// jitter is the pause after an attempt that failed, the first being 1.
+func jitter(attempt int) time.Duration { return rand.N(firstPause << (attempt - 1)) }
+
+// httpClient is what the SDK puts its own settings on, such as AWS_CA_BUNDLE.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) {
+		d.Timeout = dialTimeout
+	}).WithTransportOptions(func(t *http.Transport) {
+		t.ResponseHeaderTimeout = answerTimeout
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = maxIdle, maxIdle
+		t.MaxResponseHeaderBytes = maxHeader
+		t.ForceAttemptHTTP2 = false // one connection for all requests is one to lose for all of them
+	})
+}
+
+// connections are those to the S3 server. Redirects are not followed: they would carry bodies and names to whom nobody named.
+type connections struct{ transport *http.Transport }
+
+func newConnections(settings aws.Config) connections {
+	client, ok := settings.HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		panic("the SDK's settings hold another HTTP client than was put there")
+	}
+	return connections{client.GetTransport()}
+}
+
+// Do sends one request. After one that failed the idle connections are closed, since those of a server that restarted or of a network
+// that was away are dead too, and each would cost an attempt.
+func (c connections) Do(r *http.Request) (*http.Response, error) {
+	response, err := c.transport.RoundTrip(r)
+	if err != nil && !errors.Is(err, r.Context().Err()) {
+		c.transport.CloseIdleConnections()
+	}
+	return response, err
+}
+
+// newRetryer has no quota of retries shared by all requests, unlike the SDK's own: it would be empty after an outage, just when
+// retries begin to succeed.
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return jitter(attempt), nil })
+		o.RateLimiter = ratelimit.None
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
+			"ConditionalRequestConflict": {}, // 409: another put of this key was under way
+			"OperationAborted":           {},
+			"BadDigest":                  {}, // the bytes that arrived were not those sent
+		}})
+	})
+}
