@@ -122,7 +122,7 @@ func (a *Attachment) Resend() error {
 	case <-a.done:
 	case <-time.After(resendTimeout):
 	}
-	if err := notify(int(a.FUSE.Fd()), notifyResend, nil); err != nil {
+	if _, err := a.FUSE.Write(framed(notifyResend, nil)); err != nil {
 		return fmt.Errorf("ask the kernel for the unanswered requests: %w", err)
 	}
 	return nil

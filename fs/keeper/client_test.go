@@ -40,13 +40,17 @@ func readerMain() error {
 }
 
 func readOnce(path string) error {
-	fd, err := retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY, 0) })
+	fd, err := open(path, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 100)
-	n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+	var n int
+	err = again(func() (err error) {
+		n, err = unix.Read(fd, buf)
+		return err
+	})
 	if err == nil && string(buf[:n]) != content {
 		return fmt.Errorf("read %q", buf[:n])
 	}
@@ -85,7 +89,10 @@ func watchMain() error {
 	out := bufio.NewWriter(os.Stdout)
 	buf := make([]byte, 4096)
 	for {
-		n, err := retry(func() (int, error) { return unix.Read(fd, buf) })
+		n, err := unix.Read(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil || n == 0 {
 			return errors.Join(err, out.Flush())
 		}

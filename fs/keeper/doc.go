@@ -8,10 +8,13 @@
 //
 // Invariants:
 //
-//   - The keeper never touches the mount, except to mount and unmount it. So no server can make it wait.
+//   - The keeper never touches its mount, except to mount and unmount it. So no server can make it wait.
 //   - A dead mount is mounted over, never detached first: containers that had bound it would lose it for ever.
-//   - The poker works on its first thread, so the thread id the kernel shows is its process id, known from fork. A
-//     server is told it before the poker makes a first call, and a new poker starts only when the old one is reaped.
+//   - The poker calls into the mount from its first thread, so the thread id the kernel shows is its process id, known
+//     from fork. A server is told it before the poker makes a first call, and a new poker starts only when the old one is
+//     reaped.
+//   - Nobody holds /dev/fuse open while he waits for an answer that comes through it, except to notify the kernel. So when
+//     all three are killed at once, the connection ends and every program that waits is freed; see poke.go and abort.
 //   - After a clean stop there is no mount and no child.
 //
 // # Descriptors

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Config says what to mount where and how to start the children.
@@ -92,8 +94,11 @@ func run(ctx context.Context, c Config, grace time.Duration) error {
 		k.Env = os.Environ()
 	}
 	var err error
-	if k.point, err = findMountPoint(c.Mount); err != nil {
+	if k.point, err = findMountPoint(c.Mount, k.Logger); err != nil {
 		return err
+	}
+	if fd, err := claim(k.point); err == nil {
+		defer unix.Close(fd)
 	}
 	if score, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 		k.ownScore = strings.TrimSpace(string(score))
@@ -280,6 +285,8 @@ func (k *keeper) startServer() error {
 		return err
 	}
 	defer its.Close()
+	drain(k.pokes[0])
+	drain(k.pokes[1])
 	k.incarnation++
 	h := hello{
 		Mount: k.point, Incarnation: k.incarnation, Init: k.init, InitReply: k.reply,
@@ -304,6 +311,7 @@ func (k *keeper) startServer() error {
 }
 
 func (k *keeper) startPoker() error {
+	drain(k.pokes[1])
 	// Without preemption signals the runtime does not interrupt the poker's calls.
 	env := append(slices.Clone(k.Env), "GODEBUG=asyncpreemptoff=1")
 	poker, err := k.spawn(k.Poker, env, nil, k.fuse, k.pokes[1])

@@ -252,7 +252,7 @@ func TestStopOfAServerThatHangsWithThePokerInIt(t *testing.T) {
 	m := newMonitor(t, "SERVER_STUBBORN=1", "SERVER_HANGS=1", "GRACE=200ms")
 	m.serving(1)
 	go m.try(1, Op{Kind: Touch, Path: fileName})
-	eventually(t, "the poker hangs", func() bool { return strings.Contains(m.log.String(), "will never be answered") })
+	m.hangs()
 	m.stop()
 	if !m.ended() || m.err != nil {
 		t.Errorf("stop: %v", m.err)
@@ -314,4 +314,66 @@ func TestServerOutsideAKeeperSaysSo(t *testing.T) {
 	if !p.wait(5*time.Second) || p.err == nil || !strings.Contains(p.log.String(), "started by its keeper only") {
 		t.Errorf("%v: %s", p.err, p.log.String())
 	}
+}
+
+// Out of memory, the kernel may kill a whole container. A poker in the middle of a call must not keep the connection open
+// that it waits for.
+func TestWholeMonitorKilledWhileThePokerCalls(t *testing.T) {
+	m := newMonitor(t, "SERVER_HANGS=1")
+	server := m.serving(1)
+	go m.try(1, Op{Kind: Touch, Path: fileName})
+	m.hangs()
+	for _, pid := range []int{m.cmd.Process.Pid, server, m.poker()} {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	eventually(t, "they are gone", func() bool { return len(m.processes()) == 0 })
+	next := startMonitor(t, m.mount)
+	next.serving(1)
+	next.cat(t)
+}
+
+// A poker in the middle of a notification does keep it open. The next keeper ends that.
+func TestWholeMonitorKilledWhileThePokerNotifies(t *testing.T) {
+	t.Parallel()
+	m := newMonitor(t, "SERVER_HANGS=1")
+	server := m.serving(1)
+	start(t, "cat", "FILE="+m.mount+"/"+hangingName) // holds the directory's lock
+	m.hangs()
+	go m.try(1, Op{Kind: InvalidateEntry, Parent: 1, Name: "some"})
+	poker := m.poker()
+	eventually(t, "the poker waits for the directory", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", poker))
+		return slices.ContainsFunc(tasks, func(task string) bool {
+			text, _ := os.ReadFile(task)
+			return strings.HasPrefix(string(text), fmt.Sprintf("%d %#x ", unix.SYS_WRITE, pokerFUSE))
+		})
+	})
+	for _, pid := range []int{m.cmd.Process.Pid, server, poker} {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	m.wait(5 * time.Second)
+	next := startMonitor(t, m.mount)
+	next.serving(1)
+	next.cat(t)
+	if stack, _ := mountsOn(m.mount); len(stack) != 2 {
+		t.Errorf("the hanging mount was detached: %v", stack)
+	}
+	eventually(t, "the poker is gone", func() bool { return unix.Kill(poker, 0) != nil })
+}
+
+// When it is the keeper alone that is killed, server and poker follow it.
+func TestKeeperKilledWhileThePokerCalls(t *testing.T) {
+	m := newMonitor(t, "SERVER_HANGS=1")
+	m.serving(1)
+	go m.try(1, Op{Kind: Touch, Path: fileName})
+	m.hangs()
+	m.signal(unix.SIGKILL)
+	eventually(t, "they are gone", func() bool { return len(m.processes()) == 0 })
+	startMonitor(t, m.mount).serving(1)
+}
+
+// hangs waits until the server has a request that it will not answer.
+func (m *monitor) hangs() {
+	m.t.Helper()
+	eventually(m.t, "a request hangs", func() bool { return strings.Contains(m.log.String(), "will never be answered") })
 }

@@ -77,6 +77,17 @@ func pair(name string) (mine, its *os.File, err error) {
 	return mine, its, nil
 }
 
+// drain drops what waits to be read on a socket. What was meant for the dead, nobody reads; it would fill the socket while one
+// server after another dies and the poker waits for the first that answers.
+func drain(socket *os.File) {
+	for {
+		n, _, err := unix.Recvfrom(int(socket.Fd()), make([]byte, 1), unix.MSG_DONTWAIT)
+		if n == 0 || err != nil {
+			return
+		}
+	}
+}
+
 // polled returns the descriptor of a socket as a file that can be read and closed concurrently. It makes the socket
 // non-blocking, which is a property of this end, in every process that has it.
 func polled(fd int, name string) (*os.File, error) {

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,7 +27,7 @@ const (
 )
 
 // findMountPoint says where path really is and that KingPin can be mounted there, or why not and what to do about it.
-func findMountPoint(path string) (string, error) {
+func findMountPoint(path string, log *slog.Logger) (string, error) {
 	refuse := func(err error, format string, args ...any) (string, error) {
 		return "", fmt.Errorf("mount on %s: %w: %s", path, err, fmt.Sprintf(format, args...))
 	}
@@ -52,7 +53,11 @@ func findMountPoint(path string) (string, error) {
 		case dead:
 			return point, nil // it is mounted over
 		case hanging:
-			return refuse(unix.EBUSY, "a KingPin is mounted there and does not answer; stop it, then run umount -f %s", path)
+			if keeperLives(point) {
+				return refuse(unix.EBUSY, "a KingPin is mounted there and does not answer; stop it, then run umount -f %s", path)
+			}
+			log.Warn("a KingPin was killed and its mount hangs, aborting its connection to the kernel", "mount", point)
+			return point, abort(point)
 		}
 		return refuse(unix.EBUSY, "a KingPin serves it already; stop that one, or choose another mount point")
 	}
@@ -115,8 +120,7 @@ func probe(path string) health {
 	answer := make(chan error, 1)
 	go func() { // left behind if it hangs: the caller gives up and the process ends
 		var st unix.Statfs_t
-		_, err := retry(func() (int, error) { return 0, unix.Statfs(path, &st) })
-		answer <- err
+		answer <- again(func() error { return unix.Statfs(path, &st) })
 	}()
 	select {
 	case err := <-answer:
@@ -127,6 +131,45 @@ func probe(path string) health {
 	case <-time.After(probeTimeout):
 		return hanging
 	}
+}
+
+// keeperName is an abstract socket that the keeper of point holds as long as it lives.
+func keeperName(point string) unix.Sockaddr {
+	return &unix.SockaddrUnix{Name: fmt.Sprintf("@kingpin-keeper-%x", sha256.Sum256([]byte(point)))}
+}
+
+// claim holds the name of point's keeper until the descriptor is closed. Best effort: anybody could take that name, so it
+// decides only over a mount that does not answer.
+func claim(point string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	return fd, unix.Bind(fd, keeperName(point))
+}
+
+func keeperLives(point string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	return !errors.Is(unix.Connect(fd, keeperName(point)), unix.ECONNREFUSED)
+}
+
+// abort has every request in the mount on point end with an error, and leaves it there, dead. A poker that was killed with
+// its server while it notified the kernel may keep the connection open for ever: it waits for a directory whose lock is
+// held by a program that waits for the server.
+func abort(point string) error {
+	busy, err := unix.Open(point, unix.O_PATH|unix.O_CLOEXEC, 0) // else it would be detached
+	if err != nil {
+		return fmt.Errorf("abort the connection of %s: %w", point, err)
+	}
+	defer unix.Close(busy)
+	if err := unix.Unmount(point, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW); !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("abort the connection of %s: %w", point, err)
+	}
+	return nil
 }
 
 // mount opens the device and mounts it on point.
@@ -194,7 +237,10 @@ func sweep(point string) error {
 // aborted says that the connection behind fd is at an end: unmounted, or aborted by somebody.
 func aborted(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	_, err := retry(func() (int, error) { return unix.Poll(fds, 0) })
+	err := again(func() error {
+		_, err := unix.Poll(fds, 0)
+		return err
+	})
 	return err == nil && fds[0].Revents&unix.POLLERR != 0
 }
 

@@ -26,7 +26,12 @@ const (
 // Poke is the whole life of the poker process: it does what the server asks until the server's side of the socket is
 // closed. Call it from main, before anything else is started.
 //
-// It uses raw system calls only. An os.File on the mount would be given to the runtime's poller, and a fork or a working
+// Its system calls on the mount are made by a thread that shares no descriptors with the others and has /dev/fuse closed.
+// Should keeper and server be killed together with the poker while it waits in such a call, out of reach of signals, then
+// the other threads close /dev/fuse as they die, the connection ends, and the call with it. Held open by the one who
+// waits, it would never end.
+//
+// They are raw system calls: an os.File on the mount would be given to the runtime's poller, and a fork or a working
 // directory there could make this process wait for a request of its own.
 func Poke() error {
 	runtime.LockOSThread()
@@ -37,84 +42,119 @@ func Poke() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("poker leaves for /: %w", err)
 	}
-	welcomed := false
+	h := hands{notify: make(chan [][]byte), notified: make(chan []unix.Errno)}
+	go h.write()
+	go exitWithServer()
+	if err := errors.Join(unix.Unshare(unix.CLONE_FILES), unix.Close(pokerFUSE)); err != nil {
+		return fmt.Errorf("poker lets go of %s: %w", device, err)
+	}
 	buf := make([]byte, maxMessage)
-	for {
-		n, err := retry(func() (int, error) { return unix.Read(pokerServer, buf) })
-		if err != nil {
+	for welcomed := false; ; {
+		var n int
+		err := again(func() (err error) {
+			n, err = unix.Read(pokerServer, buf)
+			return err
+		})
+		switch {
+		case err != nil:
 			return fmt.Errorf("poker reads from the server: %w", err)
-		}
-		if n == 0 {
+		case n == 0:
 			return nil
-		}
-		if buf[0] == msgWelcome {
+		case buf[0] == msgWelcome:
 			welcomed = welcomed || string(buf[:n]) == string(welcome(uint32(unix.Getpid())))
 			continue
-		}
-		if !welcomed {
-			continue // meant for the poker before this one; the server knows that it is lost
+		case !welcomed: // meant for the poker before this one; the server knows that it is lost
+			continue
 		}
 		id, ops, err := decode(buf[:n])
 		if err != nil {
 			return fmt.Errorf("poker reads from the server: %w", err)
 		}
-		results := make([]unix.Errno, len(ops))
-		for i, op := range ops {
-			results[i] = op.perform()
-		}
-		answer := encodeAnswer(id, results)
-		if _, err := retry(func() (int, error) { return unix.Write(pokerServer, answer) }); err != nil {
+		answer := encodeAnswer(id, h.perform(ops))
+		err = again(func() error {
+			_, err := unix.Write(pokerServer, answer)
+			return err
+		})
+		if err != nil {
 			return fmt.Errorf("poker answers the server: %w", err)
 		}
 	}
 }
 
-// perform does one op and returns its errno, 0 for success.
-func (op Op) perform() unix.Errno {
-	var err error
-	switch op.Kind {
-	case InvalidateEntry:
-		body := binary.NativeEndian.AppendUint64(nil, op.Parent)
-		body = binary.NativeEndian.AppendUint32(body, uint32(len(op.Name)))
-		body = binary.NativeEndian.AppendUint32(body, 0)
-		err = notify(pokerFUSE, notifyInvalidateEntry, append(append(body, op.Name...), 0))
-	case InvalidateInode:
-		// Offset -1 spares the pages of a live inode, and that is wanted: a version's pages are right for ever, only
-		// its attributes may be stale.
-		body := binary.NativeEndian.AppendUint64(nil, op.Node)
-		body = binary.NativeEndian.AppendUint64(body, ^uint64(0))
-		err = notify(pokerFUSE, notifyInvalidateInode, binary.NativeEndian.AppendUint64(body, 0))
-	case DeleteEntry:
-		body := binary.NativeEndian.AppendUint64(nil, op.Parent)
-		body = binary.NativeEndian.AppendUint64(body, op.Node)
-		body = binary.NativeEndian.AppendUint32(body, uint32(len(op.Name)))
-		body = binary.NativeEndian.AppendUint32(body, 0)
-		err = notify(pokerFUSE, notifyDelete, append(append(body, op.Name...), 0))
-	case Touch:
-		err = touch(op.Path)
-	case MakeFile:
-		var fd int
-		if fd, err = open(op.Path, unix.O_CREAT|unix.O_WRONLY); err == nil {
-			err = unix.Close(fd)
+// hands are the poker's two working threads: the first, which may call into the mount, and the one that may write to
+// /dev/fuse for it.
+type hands struct {
+	notify   chan [][]byte
+	notified chan []unix.Errno
+}
+
+func (h hands) write() {
+	runtime.LockOSThread()
+	for notifications := range h.notify {
+		var results []unix.Errno
+		for _, n := range notifications {
+			results = append(results, errno(again(func() error {
+				_, err := unix.Write(pokerFUSE, n)
+				return err
+			})))
 		}
+		h.notified <- results
+	}
+}
+
+// perform does ops in order and returns an errno for each, 0 for success. Notifications in a row go over at once: the way
+// to the other thread takes longer than to write one.
+func (h hands) perform(ops []Op) []unix.Errno {
+	var results []unix.Errno
+	var batch [][]byte
+	for i, op := range ops {
+		n := op.notification()
+		if n == nil {
+			results = append(results, errno(op.call()))
+			continue
+		}
+		batch = append(batch, n)
+		if i+1 == len(ops) || ops[i+1].notification() == nil {
+			h.notify <- batch
+			results = append(results, <-h.notified...)
+			batch = nil
+		}
+	}
+	return results
+}
+
+// exitWithServer ends the process when nobody is left at the other end of the socket, whatever the first thread waits for.
+func exitWithServer() {
+	fds := []unix.PollFd{{Fd: pokerServer}}
+	for fds[0].Revents == 0 {
+		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	os.Exit(0)
+}
+
+// call does an op that is a system call on the mount.
+func (op Op) call() error {
+	switch op.Kind {
+	case Touch:
+		return touch(op.Path)
+	case MakeFile:
+		fd, err := open(op.Path, unix.O_CREAT|unix.O_WRONLY)
+		if err != nil {
+			return err
+		}
+		return unix.Close(fd)
 	case RemoveFile:
-		_, err = retry(func() (int, error) { return 0, unix.Unlink(op.Path) })
+		return again(func() error { return unix.Unlink(op.Path) })
 	case MakeDir:
-		_, err = retry(func() (int, error) { return 0, unix.Mkdir(op.Path, 0o755) })
+		return again(func() error { return unix.Mkdir(op.Path, 0o755) })
 	case RemoveDir:
-		_, err = retry(func() (int, error) { return 0, unix.Rmdir(op.Path) })
+		return again(func() error { return unix.Rmdir(op.Path) })
 	case MakeLink:
-		_, err = retry(func() (int, error) { return 0, unix.Symlink(op.Name, op.Path) })
-	default:
-		err = unix.ENOSYS
+		return again(func() error { return unix.Symlink(op.Name, op.Path) })
 	}
-	if err == nil {
-		return 0
-	}
-	if errno, ok := errors.AsType[unix.Errno](err); ok {
-		return errno
-	}
-	return unix.EIO
+	return unix.ENOSYS
 }
 
 // touch makes the events of a new content: IN_OPEN, IN_MODIFY, IN_CLOSE_WRITE, each once.
@@ -124,31 +164,68 @@ func touch(path string) error {
 		return err
 	}
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
-	_, err = retry(func() (int, error) { return 0, unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH) })
+	err = again(func() error { return unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH) })
 	return errors.Join(err, unix.Close(fd))
 }
 
-func open(path string, flags int) (int, error) {
-	return retry(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o644) })
+func open(path string, flags int) (fd int, err error) {
+	err = again(func() error {
+		fd, err = unix.Open(path, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o644)
+		return err
+	})
+	return fd, err
 }
 
-// notify writes one notification: a header of length, code and unique 0, then the body.
-func notify(fuse int, code uint32, body []byte) error {
+func errno(err error) unix.Errno {
+	if err == nil {
+		return 0
+	}
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
+		return errno
+	}
+	return unix.EIO
+}
+
+// notification is what an op of the first three kinds writes to /dev/fuse, nil for the others.
+func (op Op) notification() []byte {
+	order := binary.NativeEndian
+	switch op.Kind {
+	case InvalidateInode:
+		// Offset -1 spares the pages of a live inode, and that is wanted: a version's pages are right for ever, only
+		// its attributes may be stale.
+		body := order.AppendUint64(nil, op.Node)
+		return framed(notifyInvalidateInode, order.AppendUint64(order.AppendUint64(body, ^uint64(0)), 0))
+	case InvalidateEntry:
+		body := order.AppendUint64(nil, op.Parent)
+		return framed(notifyInvalidateEntry, appendName(body, op.Name))
+	case DeleteEntry:
+		body := order.AppendUint64(order.AppendUint64(nil, op.Parent), op.Node)
+		return framed(notifyDelete, appendName(body, op.Name))
+	}
+	return nil
+}
+
+// appendName ends a notification: length and padding or flags, then the name, which the kernel wants terminated.
+func appendName(body []byte, name string) []byte {
+	body = binary.NativeEndian.AppendUint64(body, 0)
+	binary.NativeEndian.PutUint32(body[len(body)-8:], uint32(len(name)))
+	return append(append(body, name...), 0)
+}
+
+// framed puts the header before a notification: length, code and unique 0.
+func framed(code uint32, body []byte) []byte {
 	msg := binary.NativeEndian.AppendUint32(nil, uint32(16+len(body)))
 	msg = binary.NativeEndian.AppendUint32(msg, code)
 	msg = binary.NativeEndian.AppendUint64(msg, 0)
-	msg = append(msg, body...)
-	_, err := retry(func() (int, error) { return unix.Write(fuse, msg) })
-	return err
+	return append(msg, body...)
 }
 
-// retry repeats a call that a signal interrupted: the Go runtime sends itself SIGURG, and a request to a FUSE server ends
-// with EINTR for it.
-func retry(call func() (int, error)) (int, error) {
+// again repeats a call that a signal interrupted: the Go runtime sends itself SIGURG, and a request to a FUSE server ends
+// with EINTR for it. Never for close: the descriptor is gone then too.
+func again(call func() error) error {
 	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
 		}
 	}
 }

@@ -2,10 +2,14 @@ package keeper
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,6 +109,123 @@ func TestPokerIsReplacedAndItsLostWorkIsSaid(t *testing.T) {
 			t.Errorf("after the poker's death: %+v", d)
 		}
 		last = pid
+	}
+}
+
+// silentPoker is a Poker with a test at the other end of its socket.
+func silentPoker(t *testing.T, incarnation uint32) (p *Poker, other *os.File) {
+	mine, its, err := pair("poker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := its.SetDeadline(time.Time{}); err == nil {
+		t.Fatal("the poker's end is not blocking")
+	}
+	p, err = newPoker(mine, incarnation, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var joined sync.WaitGroup
+	joined.Go(p.listen)
+	t.Cleanup(func() {
+		mine.Close()
+		joined.Wait()
+		its.Close()
+	})
+	if got := hear(t, its); string(got) != string(welcome(7)) {
+		t.Fatalf("first message: %q", got)
+	}
+	return p, its
+}
+
+func hear(t *testing.T, from *os.File) []byte {
+	t.Helper()
+	buf := make([]byte, maxMessage)
+	n, err := from.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buf[:n]
+}
+
+func TestDoIsLeftWhenItsContextEndsAndTheNextIsAnswered(t *testing.T) {
+	p, other := silentPoker(t, 3)
+	ops := []Op{{Kind: Touch, Path: "/a"}, {Kind: Touch, Path: "/b"}}
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	go func() {
+		_, err := p.Do(ctx, ops)
+		left <- err
+	}()
+	first, _, err := decode(hear(t, other))
+	if err != nil || first>>32 != 3 {
+		t.Fatalf("id %#x, %v", first, err)
+	}
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("left with %v", err)
+	}
+	answered := make(chan did)
+	go func() {
+		results, err := p.Do(t.Context(), ops)
+		answered <- did{results: results, err: fmt.Sprint(err)}
+	}()
+	other.Write(encodeAnswer(2<<32|first&0xffffffff, []unix.Errno{1, 1})) // to a server before this one
+	other.Write([]byte("nonsense"))
+	other.Write(encodeAnswer(first, []unix.Errno{2, 2})) // to the caller who left
+	second, got, err := decode(hear(t, other))
+	if err != nil || second != first+1 || !slices.Equal(got, ops) {
+		t.Fatalf("id %#x, %v, %v", second, got, err)
+	}
+	other.Write(encodeAnswer(second, []unix.Errno{0, unix.ENOENT}))
+	if d := <-answered; d.err != "<nil>" || !slices.Equal(d.results, []unix.Errno{0, unix.ENOENT}) {
+		t.Errorf("answered %+v", d)
+	}
+}
+
+func TestDoEndsWhenThePokerIsReplacedOrStopped(t *testing.T) {
+	p, other := silentPoker(t, 1)
+	if !p.Is(7) || p.Is(0) || p.Is(8) {
+		t.Error("thread 7 is not the poker, or another is")
+	}
+	lost := make(chan error)
+	do := func() {
+		_, err := p.Do(t.Context(), []Op{{Kind: Touch, Path: "/a"}})
+		lost <- err
+	}
+	go do()
+	hear(t, other)
+	if err := p.changed(8); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-lost; !errors.Is(err, ErrPoker) || !errors.Is(err, unix.EPIPE) {
+		t.Errorf("after a new poker: %v", err)
+	}
+	if got := hear(t, other); string(got) != string(welcome(8)) || p.Thread() != 8 {
+		t.Errorf("heard %q, thread %d", got, p.Thread())
+	}
+	go do()
+	go do()
+	hear(t, other)
+	p.stop()
+	for range 2 {
+		if err := <-lost; !errors.Is(err, ErrPoker) {
+			t.Errorf("after the stop: %v", err)
+		}
+	}
+	go do()
+	if err := <-lost; !errors.Is(err, ErrPoker) {
+		t.Errorf("long after the stop: %v", err)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	p, other := silentPoker(t, 1)
+	for range 1000 { // servers that die one after another while the poker waits
+		if err := p.changed(9); err != nil {
+			t.Fatal(err)
+		}
+		drain(other)
 	}
 }
 

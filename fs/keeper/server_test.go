@@ -136,6 +136,8 @@ const (
 	fileName = "greeting"
 	fileNode = 2
 	content  = "hello, world\n"
+
+	hangingName = "hanging"
 )
 
 type oneFile struct {
@@ -157,6 +159,10 @@ func (f *oneFile) attr(node uint64, out *fuse.Attr) fuse.Status {
 }
 
 func (f *oneFile) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	if name == hangingName {
+		fmt.Println("this lookup will never be answered")
+		select {}
+	}
 	if name != fileName {
 		return fuse.ENOENT
 	}
