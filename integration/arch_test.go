@@ -194,6 +194,48 @@ func TestArchitectureTree(t *testing.T) {
 	}
 }
 
+// TestArchitectureNothingLiesAbout: the tree holds source and what is written about it; what a test or a build leaves in it is
+// committed by somebody sooner or later.
+func TestArchitectureNothingLiesAbout(t *testing.T) {
+	root := repository(t)
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			if e.Name() == "testdata" || ignored(e.Name()) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		switch {
+		case slices.Contains([]string{".go", ".md"}, filepath.Ext(name)):
+		case filepath.Dir(name) == root && slices.Contains([]string{"go.mod", "go.sum", "Makefile", "LICENSE", ".gitignore"}, e.Name()):
+		default:
+			t.Errorf("%s is not source", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestArchitectureNothingFetchedIsExecuted: who handles names and contents from elsewhere starts no process.
+func TestArchitectureNothingFetchedIsExecuted(t *testing.T) {
+	for name, p := range packages(t) {
+		first, _, _ := strings.Cut(name, "/")
+		if !slices.Contains([]string{"sync", "registry", "thriftclient"}, first) && name != "fs" {
+			continue // the operator's command line, the keeper that starts its own children, and these tests
+		}
+		for _, imported := range p.Imports {
+			if slices.Contains([]string{"os/exec", "plugin", "text/template", "html/template"}, imported) {
+				t.Errorf("%s imports %s", name, imported)
+			}
+		}
+	}
+}
+
 // TestArchitectureNoInit: nothing runs because something was imported.
 func TestArchitectureNoInit(t *testing.T) {
 	files := 0

@@ -27,21 +27,27 @@ var (
 const (
 	readName  = "config.manageddata.bench.read"
 	readSize  = 1024
-	readCount = 20_000
-	core      = 0 // where a client and its server are pinned
+	statCount = 500_000 // of 1 µs
+	readCount = 20_000  // of 30 µs or so
+	core      = 0       // where a client and its server are pinned
 )
 
-// reads compares open + read + close, and stat, with a minimal server in C and with the local file system.
+// reads compares open + read + close, and stat, with minimal servers in C and with the local file system.
 func (b *bench) reads(ctx context.Context) error {
 	client, err := b.compile(ctx, "client", clientSource)
 	if err != nil {
 		return err
 	}
-	bare, err := b.minimal(ctx)
+	bare, err := b.minimal(ctx, "many")
 	if err != nil {
 		return err
 	}
 	defer bare.stop()
+	single, err := b.minimal(ctx, "single")
+	if err != nil {
+		return err
+	}
+	defer single.stop()
 	o, err := b.site("read")
 	if err != nil {
 		return err
@@ -63,16 +69,16 @@ func (b *bench) reads(ctx context.Context) error {
 		return err
 	}
 
-	free, err := b.alternate(ctx, client, "read", "", ours, bare.path)
+	free, err := b.alternate(ctx, client, "read", "", ours, bare.path, single.path)
 	if err != nil {
 		return err
 	}
-	for _, pid := range []int{server, bare.cmd.Process.Pid} {
+	for _, pid := range []int{server, bare.cmd.Process.Pid, single.cmd.Process.Pid} {
 		if err := pin(pid, core); err != nil {
 			return err
 		}
 	}
-	pinned, err := b.alternate(ctx, client, "read", strconv.Itoa(core), ours, bare.path)
+	pinned, err := b.alternate(ctx, client, "read", strconv.Itoa(core), ours, bare.path, single.path)
 	if err != nil {
 		return err
 	}
@@ -81,21 +87,28 @@ func (b *bench) reads(ctx context.Context) error {
 		return err
 	}
 	b.compare("open + read + close of a cached 1 KB config (bare: libfuse in C)", "1.1", pinned[0], pinned[1])
-	b.compare("the same on any core", "", free[0], free[1])
+	b.compare("  beside a libfuse server of a single thread", "", pinned[0], pinned[2])
+	b.compare("  on any core (bare: libfuse in C)", "", free[0], free[1])
 	b.compare("stat (bare: the local file system)", "1.2", stats[0], stats[1])
 	return nil
 }
 
 // alternate runs the client on each path in turn, as often as there are rounds.
 func (b *bench) alternate(ctx context.Context, client, mode, cpu string, paths ...string) ([][]time.Duration, error) {
-	series := make([][]time.Duration, len(paths))
+	series, count := make([][]time.Duration, len(paths)), readCount
+	if mode == "stat" {
+		count = statCount
+	}
 	for range b.rounds {
 		for i, path := range paths {
-			args := []string{mode, path, strconv.Itoa(readCount)}
+			// By its name in the working directory: the way there is longer for one than for the other.
+			args := []string{mode, filepath.Base(path), strconv.Itoa(count)}
 			if cpu != "" {
 				args = append(args, cpu)
 			}
-			out, err := exec.CommandContext(ctx, client, args...).Output()
+			cmd := exec.CommandContext(ctx, client, args...)
+			cmd.Dir = filepath.Dir(path)
+			out, err := cmd.Output()
 			if err != nil {
 				return nil, fmt.Errorf("client %v: %w", args, err)
 			}
@@ -115,7 +128,8 @@ type bareServer struct {
 	mount, path string
 }
 
-func (b *bench) minimal(ctx context.Context) (*bareServer, error) {
+// minimal starts the server in C with many threads or a single one.
+func (b *bench) minimal(ctx context.Context, threads string) (*bareServer, error) {
 	flags, err := exec.CommandContext(ctx, "pkg-config", "--cflags", "--libs", "fuse3").Output()
 	if err != nil {
 		return nil, fmt.Errorf("pkg-config fuse3: %w", err)
@@ -124,12 +138,15 @@ func (b *bench) minimal(ctx context.Context) (*bareServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &bareServer{mount: filepath.Join(b.dir, "bare")}
+	s := &bareServer{mount: filepath.Join(b.dir, threads)}
 	s.path = filepath.Join(s.mount, "f0")
 	if err := os.Mkdir(s.mount, 0o755); err != nil {
 		return nil, err
 	}
 	s.cmd = exec.Command(binary, s.mount, "1", strconv.Itoa(readSize))
+	if threads == "single" {
+		s.cmd.Args = append(s.cmd.Args, threads)
+	}
 	s.cmd.Stderr = os.Stderr
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	if err := s.cmd.Start(); err != nil {

@@ -1,8 +1,9 @@
 // The least a FUSE server can do to serve one directory of files: the bare thing our server is measured against.
 //
-//     minimal MOUNTPOINT FILES BYTES
+//     minimal MOUNTPOINT FILES BYTES [single]
 //
-// It serves FILES files f0, f1, ... of BYTES bytes from memory. Like ours it lets the kernel keep names, attributes and pages
+// It serves FILES files f0, f1, ... of BYTES bytes from memory, by as many threads as there are requests, as libfuse does unless
+// told otherwise, or by a single one: then a request is cheapest, and all others wait for it. Like ours it lets the kernel keep names, attributes and pages
 // for ever and asks for no FLUSH, so that open, read and close of a cached file cost one round trip.
 #define FUSE_USE_VERSION 312
 #include <errno.h>
@@ -91,8 +92,8 @@ int main(int argc, char **argv)
 	struct fuse_session *session;
 	int failed;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: %s MOUNTPOINT FILES BYTES\n", argv[0]);
+	if (argc != 4 && argc != 5) {
+		fprintf(stderr, "usage: %s MOUNTPOINT FILES BYTES [single]\n", argv[0]);
 		return 2;
 	}
 	files = atol(argv[2]);
@@ -103,7 +104,7 @@ int main(int argc, char **argv)
 	session = fuse_session_new(&args, &operations, sizeof operations, NULL);
 	if (!session || fuse_set_signal_handlers(session) || fuse_session_mount(session, argv[1]))
 		return 1;
-	failed = fuse_session_loop(session); // one thread, as the measured client is one
+	failed = argc == 5 ? fuse_session_loop(session) : fuse_session_loop_mt(session, NULL);
 	fuse_session_unmount(session);
 	fuse_session_destroy(session);
 	return failed < 0;
