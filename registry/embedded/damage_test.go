@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -161,6 +162,41 @@ func TestADamagedPageIsFoundNotServed(t *testing.T) {
 	}
 	t.Logf("of %d damaged files %d were refused, %d found damaged later, %d damaged where nothing was", rounds, refused, found, harmless)
 	if refused == 0 || found == 0 {
+		t.Error("no damage was found")
+	}
+}
+
+// TestADamagedSignpostHidesNoName spoils the keys by which bbolt finds its way. A name that is there but cannot be found would look
+// like one that somebody has removed.
+func TestADamagedSignpostHidesNoName(t *testing.T) {
+	dir := t.TempDir()
+	good := filled(t, filepath.Join(dir, "registry.db"))
+	refused := 0
+	for page := 0; page < usedPages(good); page += 4096 {
+		// A page is its number, flags (1: branches), a count of elements; an element is the offset and size of its key, and where it leads.
+		flags, count := binary.NativeEndian.Uint16(good[page+8:]), binary.NativeEndian.Uint16(good[page+10:])
+		if flags != 1 || count < 2 {
+			continue
+		}
+		data := bytes.Clone(good)
+		element := page + 16 + 16*int(count/2)
+		key := element + int(binary.NativeEndian.Uint32(data[element:]))
+		data[key+int(binary.NativeEndian.Uint32(data[element+4:]))-1] += 2
+		spoilt := filepath.Join(dir, fmt.Sprintf("spoilt%d.db", page))
+		must(t, os.WriteFile(spoilt, data, 0o600))
+		r, err := embedded.Open(spoilt, embedded.Options{})
+		if err != nil {
+			refused++
+			continue
+		}
+		for i := range names {
+			if s, err := r.State(t.Context(), numbered(i).Pointer()); err != nil || !s.Exists {
+				t.Errorf("page %d: %s is %+v, %v", page/4096, numbered(i).Pointer(), s, err)
+			}
+		}
+		must(t, r.Close())
+	}
+	if refused == 0 {
 		t.Error("no damage was found")
 	}
 }

@@ -2,11 +2,14 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
@@ -138,6 +141,105 @@ func TestThoseWhoWriteAtOnceShareATransaction(t *testing.T) {
 	})
 }
 
+// TestWhoGivesUpTooLateIsToldTheOutcome cancels those whose change somebody is already committing.
+func TestWhoGivesUpTooLateIsToldTheOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openForTest(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		r.token <- struct{}{}
+		running, finish := make(chan struct{}), make(chan struct{})
+		var writers sync.WaitGroup
+		for i := range 5 {
+			writers.Go(func() {
+				err := r.commit(ctx, pointer(i), 0, func(u *update) error {
+					u.put(nodesBucket, []byte(pointer(i)), node{order: u.take()}.encode())
+					select {
+					case <-running:
+					default:
+						close(running)
+						<-finish
+					}
+					return nil
+				})
+				if err != nil {
+					t.Errorf("a change that was made: %v", err)
+				}
+			})
+		}
+		synctest.Wait()
+		<-r.token
+		<-running
+		cancel()
+		synctest.Wait()
+		close(finish)
+		writers.Wait()
+		for i := range 5 {
+			if s, err := r.State(t.Context(), pointer(i)); err != nil || !s.Exists {
+				t.Errorf("%s is %+v, %v", pointer(i), s, err)
+			}
+		}
+	})
+}
+
+// TestAChangeBetweenReadingAndWaitingIsHeard: each read finds the node changed again behind its back.
+func TestAChangeBetweenReadingAndWaitingIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openForTest(t)
+		n := 0
+		read := func() (int, error) {
+			defer r.ring(pointer(0))
+			n++
+			return n, nil
+		}
+		for v := range feed(t.Context(), r, pointer(0), read, func(a, b int) bool { return a == b }) {
+			if v == 10 {
+				break
+			}
+		}
+	})
+}
+
+// TestAFeedGoesOnAfterTrouble: it is told once in a while that the trouble lasts, and the state follows though it is the same.
+func TestAFeedGoesOnAfterTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openForTest(t)
+		trouble := errors.New("a page that cannot be read")
+		var err error
+		read := func() (int, error) { return 7, err }
+		ctx, cancel := context.WithCancel(t.Context())
+		var yielded []string
+		var consumer sync.WaitGroup
+		consumer.Go(func() {
+			for v, err := range feed(ctx, r, pointer(0), read, func(a, b int) bool { return a == b }) {
+				yielded = append(yielded, fmt.Sprint(v, err))
+			}
+		})
+		expect := func(step string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(yielded, want) {
+				t.Errorf("%s: the feed yielded %q, want %q", step, yielded, want)
+			}
+			yielded = nil
+		}
+		expect("at once", "7 <nil>")
+		r.ring(pointer(0))
+		expect("woken for nothing")
+		err = trouble
+		r.ring(pointer(0))
+		expect("trouble", "7 "+trouble.Error())
+		<-time.After(recheck)
+		expect("lasting trouble", "7 "+trouble.Error())
+		err = nil
+		<-time.After(recheck)
+		expect("no trouble", "7 <nil>")
+		<-time.After(10 * recheck)
+		expect("nothing new")
+		cancel()
+		consumer.Wait()
+	})
+}
+
 // TestWhoGivesUpInTheQueueHasChangedNothing cancels one who waits for the token.
 func TestWhoGivesUpInTheQueueHasChangedNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -195,9 +297,20 @@ func TestOrdersNeverRunOutForThoseWhoLeave(t *testing.T) {
 			break
 		}
 	}
+	r.mu.Lock()
+	r.next = r.ceiling - 15
+	r.mu.Unlock()
+	for i := range 15 {
+		if err := r.Create(ctx, pointer(i)); err != nil {
+			t.Fatal(err)
+		}
+		if r.next+r.joined > r.ceiling {
+			t.Fatalf("after %d changes there are %d orders left for %d members", i, r.ceiling-r.next, r.joined)
+		}
+	}
 	before := r.transactions(t)
 	r.mu.Lock()
-	r.next = r.ceiling - r.joined // what extend guarantees, and not one more
+	r.next = r.ceiling - r.joined // the worst that can be
 	ceiling := r.ceiling
 	r.mu.Unlock()
 	leave()

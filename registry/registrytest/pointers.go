@@ -33,6 +33,7 @@ var pointerTests = map[string]func(t *testing.T, a, b Registry){
 	"the index is written after the commit":        testIndex,
 	"an index that fails is not the writer's loss": testIndexFails,
 	"no index for a lost race":                     testIndexConflict,
+	"nobody advances while the index is written":   testIndexTurn,
 }
 
 func testPointerLife(t *testing.T, a, b Registry) {
@@ -212,4 +213,28 @@ func testIndexConflict(t *testing.T, a, b Registry) {
 		return nil
 	})
 	refused(t, err, registry.ErrConflict, "advance")
+}
+
+func testIndexTurn(t *testing.T, a, b Registry) {
+	p := blacklist.Pointer()
+	create(t, a, b, p)
+	second := make(chan error)
+	_, err := a.Advance(t.Context(), p, "", v1, func(ctx context.Context) error {
+		go func() {
+			_, err := b.Advance(t.Context(), p, v1, v2, nil)
+			second <- err
+		}()
+		for n := range 20 { // time enough for the second, if nothing held it back
+			if err := a.Create(ctx, registry.Name(fmt.Sprintf("config.manageddata.other.key%d", n)).Pointer()); err != nil {
+				t.Error(err)
+			}
+			if s, err := a.State(ctx, p); err != nil || s.Version != v1 {
+				t.Errorf("while the index of %s is written the pointer is %+v, %v", v1, s, err)
+				return nil
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	must(t, <-second)
 }
