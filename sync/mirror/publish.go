@@ -102,37 +102,57 @@ func (m *Mirror) checkPublication(p Publication) error {
 
 // attempt is one round of Publish: against the state that it finds.
 func (m *Mirror) attempt(t task, p Publication) (e disk.Entry, published bool, err error) {
+	state, err := m.look(t, p)
+	if err != nil {
+		return disk.Entry{}, false, err
+	}
+	if !state.Exists {
+		if err := m.createPointer(t, p.Name); err != nil {
+			return disk.Entry{}, false, err
+		}
+		return m.advanceTo(t, p, state)
+	}
+	if err := m.subscribeHere(t, p); err != nil {
+		return disk.Entry{}, false, fmt.Errorf("not published: %w", err)
+	}
+	now, err := m.judge(t, p, state)
+	if err != nil {
+		return disk.Entry{}, false, err
+	}
+	if now.is(p.Body) {
+		return now.entry, false, nil
+	}
+	return m.advanceTo(t, p, state)
+}
+
+// look reads the state that a publication meets, and refuses one that may not make the name.
+func (m *Mirror) look(t task, p Publication) (registry.State, error) {
 	state, err := m.registry.State(t.ctx, p.Name.Pointer())
 	m.answered(registrySide, err)
 	switch {
 	case err != nil:
-		return disk.Entry{}, false, fmt.Errorf("not published: read the present version of %s: %w", p.Name, inTime(err))
+		err = fmt.Errorf("not published: read the present version of %s: %w", p.Name, inTime(err))
 	case !state.Exists && !p.Create:
-		return disk.Entry{}, false, fmt.Errorf("%s does not exist, kingpin create makes it: %w", p.Name, registry.ErrNotExist)
+		err = fmt.Errorf("%s does not exist, kingpin create makes it: %w", p.Name, registry.ErrNotExist)
 	case !state.Exists && p.CompareAndSet && p.Base != "":
-		return disk.Entry{}, false, fmt.Errorf("%s was deleted: %w", p.Name, registry.ErrConflict)
+		err = fmt.Errorf("%s was deleted: %w", p.Name, registry.ErrConflict)
 	}
-	if state.Exists {
-		if err := m.subscribeHere(t, p); err != nil {
-			return disk.Entry{}, false, fmt.Errorf("not published: %w", err)
-		}
-		present, err := m.present(t.ctx, p.Name, state)
-		if err != nil {
-			return disk.Entry{}, false, fmt.Errorf("not published: %w", err)
-		}
-		if present.is(p.Body) {
-			return present.entry, false, nil
-		}
-		if p.CompareAndSet && state.Version != p.Base {
-			return disk.Entry{}, false, m.conflict(p, present)
-		}
-		if err := present.guard(p); err != nil {
-			return disk.Entry{}, false, err
-		}
-	} else if err := m.createPointer(t, p.Name); err != nil {
-		return disk.Entry{}, false, err
+	return state, err
+}
+
+// judge brings home the version that a publication would replace, and refuses the publication if that is not to be replaced by it.
+func (m *Mirror) judge(t task, p Publication, state registry.State) (present, error) {
+	now, err := m.present(t.ctx, p.Name, state)
+	switch {
+	case err != nil:
+		return now, fmt.Errorf("not published: %w", err)
+	case now.is(p.Body):
+		return now, nil
+	case p.CompareAndSet && state.Version != p.Base:
+		now.entry.Version = state.Version
+		return now, conflict(p, now)
 	}
-	return m.advanceTo(t, p, state)
+	return now, now.guard(p)
 }
 
 // advanceTo stores the body and moves the pointer to it from the state that was found.
@@ -245,7 +265,7 @@ func (p present) guard(next Publication) error {
 }
 
 // conflict is the error of a publication whose base is not the present version.
-func (m *Mirror) conflict(p Publication, now present) error {
+func conflict(p Publication, now present) error {
 	by := ""
 	if now.entry.Author != "" {
 		by = " by " + now.entry.Author
@@ -273,5 +293,5 @@ func (m *Mirror) lost(t task, p Publication) error {
 		return fmt.Errorf("%s has another version now, which could not be brought home (%w): %w", p.Name, err, registry.ErrConflict)
 	}
 	now.entry.Version = state.Version
-	return m.conflict(p, now)
+	return conflict(p, now)
 }

@@ -384,12 +384,17 @@ func TestPublicationsThatAreRefused(t *testing.T) {
 			"a base of nonsense":  {Publication{Name: spam, Body: []byte("z"), Base: "../x"}, registry.ErrInvalid, "base"},
 		} {
 			_, err := m.Publish(w.Context(), test.p)
+			if try := m.Try(w.Context(), test.p); fmt.Sprint(try) != fmt.Sprint(err) {
+				t.Errorf("%s: tried %v, published %v", name, try, err)
+			}
 			if !errors.Is(err, test.err) || !strings.Contains(fmt.Sprint(err), test.words) {
 				t.Errorf("%s: %v, want %q and %v", name, err, test.words, test.err)
 			}
 		}
 		m.has("config/"+string(spam), strings.Repeat("x", 2000))
-		m.publish(write(spam, strings.Repeat("y", 200))) // just a tenth
+		w.must(m.Try(w.Context(), write(spam, strings.Repeat("y", 200))))
+		m.has("config/"+string(spam), strings.Repeat("x", 2000)) // a try changes nothing
+		m.publish(write(spam, strings.Repeat("y", 200)))         // just a tenth
 		forced := write(spam, "")
 		forced.Force = true
 		m.publish(forced)

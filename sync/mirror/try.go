@@ -3,8 +3,6 @@ package mirror
 import (
 	"context"
 	"fmt"
-
-	"github.com/kingpinfs/kingpin/registry"
 )
 
 // Try changes nothing in the registry and returns the error with which Publish would refuse p now, nil if it would not.
@@ -20,24 +18,10 @@ func (m *Mirror) Try(ctx context.Context, p Publication) error {
 	}
 	defer m.wakeUp(p.Name)
 	defer unlock()
-	state, err := m.registry.State(t.ctx, p.Name.Pointer())
-	m.answered(registrySide, err)
-	switch {
-	case err != nil:
-		return fmt.Errorf("read the present version of %s: %w", p.Name, inTime(err))
-	case !state.Exists && !p.Create:
-		return fmt.Errorf("%s does not exist, kingpin create makes it: %w", p.Name, registry.ErrNotExist)
-	case !state.Exists:
-		return nil
-	}
-	present, err := m.present(t.ctx, p.Name, state)
-	switch {
-	case err != nil:
+	state, err := m.look(t, p)
+	if err != nil || !state.Exists {
 		return err
-	case present.is(p.Body):
-		return nil
-	case p.CompareAndSet && state.Version != p.Base:
-		return m.conflict(p, present)
 	}
-	return present.guard(p)
+	_, err = m.judge(t, p, state)
+	return err
 }
