@@ -16,10 +16,11 @@ type monitorStatus struct {
 	PID           int       `json:"pid"`     // of the server
 	Started       time.Time `json:"started"` // the server
 	Uptime        float64   `json:"uptime"`
-	Restarts      int       `json:"restarts"` // of the server, by its keeper
-	Ready         bool      `json:"ready"`    // every name that this machine follows was looked at, and its last good version is served
-	Reason        string    `json:"reason"`   // why it is not ready
-	Writable      bool      `json:"writable"` // a write would be tried now
+	Restarts      int       `json:"restarts"`   // of the server, by its keeper
+	LastDeath     string    `json:"last_death"` // how the last of them died
+	Ready         bool      `json:"ready"`      // every name that this machine follows was looked at, and its last good version is served
+	Reason        string    `json:"reason"`     // why it is not ready
+	Writable      bool      `json:"writable"`   // a write would be tried now
 	WriteError    string    `json:"write_error"`
 	Mount         string    `json:"mount"`        // empty with --no-mount
 	State         string    `json:"state"`        // the state directory

@@ -28,7 +28,7 @@ type command struct {
 	alone  bool   // it talks to no monitor: only --output and --help of the global flags mean something
 	hidden bool   // not in help
 	raw    bool   // its words are data, not flags
-	orders bool   // SIGINT and SIGTERM end its context instead of the process
+	orders bool   // a signal to end ends its context, not the process
 	run    func(context.Context, *invocation) error
 }
 
@@ -110,7 +110,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := inv.parse(args)
 	if err == nil && inv.command.orders {
 		var stop context.CancelFunc
-		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		ctx, stop = signal.NotifyContext(ctx, endings()...)
 		defer stop()
 	}
 	if err == nil {
@@ -118,6 +118,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	inv.report(err)
 	return exitCode(err)
+}
+
+// endings are the signals that ask a process to end. One that is ignored from the start, as by nohup, stays so.
+func endings() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
+	return slices.DeleteFunc(all, signal.Ignored)
 }
 
 // parse fills in the invocation. A question for help becomes the command help.

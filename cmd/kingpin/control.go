@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -61,11 +64,35 @@ func (s *server) routes() http.Handler {
 // controlTimeout bounds what a request may take: longer than a publication does.
 const controlTimeout = 30 * time.Second
 
-// serveControl answers on the control socket until ctx ends, then finishes what is under way.
-func (s *server) serveControl(ctx context.Context, listener net.Listener) error {
+// controlPause is how long the control socket stays away when it cannot be made: a full disk must not take the reads with it.
+const controlPause = 5 * time.Second
+
+// keepControl answers on the control socket until ctx ends, whatever happens to it.
+func (s *server) keepControl(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.control(ctx); err != nil {
+			s.log.Error("no control socket; the mount is served without it", "error", err, "again_in", controlPause)
+			select {
+			case <-time.After(controlPause):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// control answers on the control socket until ctx ends, then finishes what is under way.
+func (s *server) control(ctx context.Context) error {
+	path := filepath.Join(s.set.state, controlSocket)
+	listener, err := listenSocket(path, s.set.group)
+	if err != nil {
+		return err
+	}
+	ours, _ := os.Lstat(path)
+	defer closeSocket(path, ours)
 	web := &http.Server{
 		Handler:           http.TimeoutHandler(s.routes(), controlTimeout, `{"kind":"timeout","message":"the monitor took too long"}`),
 		ReadHeaderTimeout: controlTimeout,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			p, err := peerOf(conn)
 			if err != nil {
@@ -74,17 +101,20 @@ func (s *server) serveControl(ctx context.Context, listener net.Listener) error 
 			return context.WithValue(ctx, peerKey{}, p)
 		},
 	}
+	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
 		defer cancel()
 		if err := web.Shutdown(ending); err != nil {
 			s.log.Warn("control socket: a request did not end", "error", err)
 		}
 	})
-	err := web.Serve(listener)
-	if stop() || !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control socket: %w", err)
+	err = web.Serve(listener)
+	if stop() {
+		return fmt.Errorf("control socket: %w", err) // by itself
 	}
+	<-ended
 	return nil
 }
 

@@ -29,7 +29,7 @@ func (s *server) postName(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	deps := s.set.dependencies[:1]
+	deps := s.set.dependencies[:1:1]
 	if len(c.Dependencies) > 0 {
 		deps = nil
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,29 +46,22 @@ func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
 }
 
 // run serves what serve serves until that ends, with the engine and the control socket behind it. They end after it, so that
-// publishes can finish.
+// publishes can finish. Nothing that goes wrong with them ends it.
 func (s *server) run(ctx context.Context, serve func(context.Context) error) error {
-	socket := filepath.Join(s.set.state, controlSocket)
-	listener, err := listenSocket(socket, s.set.group)
-	if err != nil {
-		return err
-	}
-	ours, _ := os.Lstat(socket)
-	defer closeSocket(socket, ours)
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	control, stopControl := context.WithCancel(behind)
 	defer stopControl()
-	var engines, sockets sync.WaitGroup
-	var engineErr, controlErr error
-	engines.Go(func() { engineErr = s.engine.run(behind) })
-	sockets.Go(func() { controlErr = s.serveControl(control, listener) })
-	err = serve(ctx)
+	var engine, socket sync.WaitGroup
+	var failed error
+	engine.Go(func() { failed = s.engine.run(behind) })
+	socket.Go(func() { s.keepControl(control) })
+	err := serve(ctx)
 	stopControl()
-	sockets.Wait()
+	socket.Wait()
 	stop()
-	engines.Wait()
-	return errors.Join(err, controlErr, engineErr)
+	engine.Wait()
+	return errors.Join(err, failed)
 }
 
 // close lets go of the state directory.

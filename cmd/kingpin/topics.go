@@ -96,7 +96,7 @@ func (s *server) status() monitorStatus {
 		MaxBody:       s.set.maxBody,
 	}
 	if s.mount != nil {
-		m.Mount, m.Restarts = s.mount.Mount, s.mount.Restarts
+		m.Mount, m.Restarts, m.LastDeath = s.mount.Mount, s.mount.Restarts, s.mount.LastDeath
 	}
 	if err := s.ready(); err != nil {
 		m.Reason = words(err)
