@@ -56,14 +56,15 @@ var arrows = map[string][]string{
 	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe},
 	"integration":           {sys},
 	"integration/bench":     {"integration", "registry", "registry/embedded", sys},
+	"integration/server":    {},
 }
 
 // testArrows may be used by the tests of every package. The embedded registry is how a test has a real one.
 var testArrows = []string{
-	"registry", "registry/registrytest", "registry/embedded", "sync/disk", "integration",
+	"registry", "registry/registrytest", "registry/embedded", "sync/disk", "integration", "integration/server",
 	bbolt, gofuse, sys,
 	"go.uber.org/goleak", "pgregory.net/rapid", "github.com/rogpeppe/go-internal/testscript/...",
-	"github.com/anishathalye/porcupine",
+	"github.com/anishathalye/porcupine", "github.com/johannesboyne/gofakes3/...",
 }
 
 // topLevel is everything that a stranger sees first.

@@ -20,7 +20,7 @@ const (
 	s3Patience = 20 * time.Second
 
 	// versitygw is where make puts the binary, seen from the root of the repository.
-	versitygw = ".bin/versitygw"
+	versitygw = ".bin/versitygw-1.8.0"
 )
 
 // S3Server is a versitygw: each bucket is a directory, each object a file whose metadata are its extended attributes. What it
