@@ -1,29 +1,65 @@
 package mirror
 
 import (
-	"bufio"
-	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// maxKeyFile bounds the key file in bytes.
-const maxKeyFile = 64 << 10
+const (
+	// maxKeyFile bounds the key file in bytes.
+	maxKeyFile = 64 << 10
 
-// readKeyFile reads the credentials from the INI file that the Python KingPin is given with --aws-key-file. Other sections, such as
-// boto's own, are passed over.
+	// keyFileAge is how long what was read from a key file is used before it is read again. The Python KingPin read it for each
+	// download, so whoever changes keys expects to be done when he has written the file.
+	keyFileAge = time.Minute
+)
+
+// keyFile hands the SDK the credentials of the INI file that the Python KingPin is given with --aws-key-file. Its other sections,
+// such as boto's own, are passed over.
+type keyFile struct {
+	path string
+
+	mu   sync.Mutex
+	last aws.Credentials // the last good ones
+}
+
+// Retrieve reads the file. A file that is gone or half written later on keeps nobody from using what was read before.
+func (k *keyFile) Retrieve(context.Context) (aws.Credentials, error) {
+	id, secret, err := readKeyFile(k.path)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.last = aws.Credentials{AccessKeyID: id, SecretAccessKey: secret, Source: k.path, CanExpire: true}
+	} else if !k.last.HasKeys() {
+		return aws.Credentials{}, err
+	}
+	k.last.Expires = time.Now().Add(keyFileAge)
+	return k.last, nil
+}
+
 func readKeyFile(path string) (id, secret string, err error) {
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
+	if err != nil {
+		return "", "", fmt.Errorf("AWS key file: %w", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
 	if err != nil {
 		return "", "", fmt.Errorf("AWS key file: %w", err)
 	}
 	if len(data) > maxKeyFile {
-		return "", "", fmt.Errorf("AWS key file %s: %d bytes: %w", path, len(data), registry.ErrTooLarge)
+		return "", "", fmt.Errorf("AWS key file %s: more than %d bytes: %w", path, maxKeyFile, registry.ErrTooLarge)
 	}
-	id, secret = parseKeyFile(data)
+	id, secret = parseKeyFile(string(data))
 	if id == "" || secret == "" {
 		return "", "", fmt.Errorf("AWS key file %s: [Credentials] with aws_access_key_id and aws_secret_access_key is missing: %w",
 			path, registry.ErrInvalid)
@@ -31,31 +67,38 @@ func readKeyFile(path string) (id, secret string, err error) {
 	return id, secret, nil
 }
 
-// parseKeyFile takes what Python's ConfigParser takes: key = value or key: value, keys in any case, # and ; for comments.
-func parseKeyFile(data []byte) (id, secret string) {
-	section := ""
-	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
-		line := strings.TrimSpace(s.Text())
-		switch {
-		case line == "", line[0] == '#', line[0] == ';':
+// parseKeyFile takes what Python 2.7's ConfigParser takes, as far as it makes sense for a key: sections by their exact name, also in
+// several pieces, key = value or key: value with keys in any case, the last one counts, # and ; and rem for comments, a blank
+// and a semicolon for one behind a value, and [DEFAULT] for what a section does not say. Values are never joined over lines.
+func parseKeyFile(text string) (id, secret string) {
+	sections := map[string]map[string]string{"DEFAULT": {}, "Credentials": {}}
+	var section map[string]string
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+		line = strings.TrimSpace(line)
+		word, _, _ := strings.Cut(line, " ")
+		if line == "" || line[0] == '#' || line[0] == ';' || strings.EqualFold(word, "rem") {
 			continue
-		case line[0] == '[':
-			section = strings.Trim(line, "[]")
-			continue
-		case section != "Credentials":
+		}
+		if header, ok := strings.CutPrefix(line, "["); ok {
+			name, _, _ := strings.Cut(header, "]")
+			section = sections[name] // nil for the others
 			continue
 		}
 		at := strings.IndexAny(line, "=:")
-		if at < 0 {
+		if at < 0 || section == nil {
 			continue
 		}
-		value := strings.TrimSpace(line[at+1:])
-		switch strings.ToLower(strings.TrimSpace(line[:at])) {
-		case "aws_access_key_id":
-			id = value
-		case "aws_secret_access_key":
-			secret = value
+		value := line[at+1:]
+		for _, comment := range []string{" ;", "\t;"} {
+			value, _, _ = strings.Cut(value, comment)
 		}
+		section[strings.ToLower(strings.TrimSpace(line[:at]))] = strings.TrimSpace(value)
 	}
-	return id, secret
+	value := func(key string) string {
+		if v, ok := sections["Credentials"][key]; ok {
+			return v
+		}
+		return sections["DEFAULT"][key]
+	}
+	return value("aws_access_key_id"), value("aws_secret_access_key")
 }
