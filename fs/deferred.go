@@ -60,6 +60,7 @@ func (f *FS) later(thread uint32, d *deferral, work func(context.Context) error)
 	}
 	d.started, d.done = time.Now(), make(chan struct{})
 	f.deferrals[thread] = d
+	f.deferring.Store(true)
 	f.mu.Unlock()
 	f.background.Go(func() {
 		defer close(d.done)
@@ -77,6 +78,7 @@ func (f *FS) settle(thread uint32, d *deferral) error {
 		defer f.mu.Unlock()
 		if f.deferrals[thread] == d {
 			delete(f.deferrals, thread)
+			f.deferring.Store(len(f.deferrals) > 0)
 		}
 	}()
 	select {

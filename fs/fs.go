@@ -79,7 +79,8 @@ type FS struct {
 	incarnation uint64
 	started     time.Time
 
-	serial atomic.Uint64 // counts drafts and handles of this incarnation
+	serial    atomic.Uint64 // counts drafts and handles of this incarnation
+	deferring atomic.Bool   // deferrals is not empty
 
 	mu        sync.Mutex
 	drafts    map[uint64]*draft      // by node id

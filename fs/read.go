@@ -161,6 +161,18 @@ func (b *bodies) check(s disk.Stamp) error {
 	return nil
 }
 
+// quick says whether check would answer from memory, or almost.
+func (b *bodies) quick(s disk.Stamp) bool {
+	b.mu.Lock()
+	_, good := b.good[s]
+	b.mu.Unlock()
+	if good {
+		return true
+	}
+	e, ok := b.store.ByStamp(s)
+	return !ok || e.Size <= quickHash
+}
+
 func (b *bodies) readAt(s disk.Stamp, buf []byte, off int64) (int, error) {
 	b.mu.Lock()
 	file, ok := b.open[s]

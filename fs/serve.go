@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -19,7 +20,6 @@ import (
 const (
 	maxWrite      = 1 << 20
 	maxBackground = 128 // RELEASE is a background request, and one may wait for a publication
-	initBuffer    = 64 << 10
 
 	// capHasResend tells the kernel that a new server will ask for the requests that the last one left unanswered
 	// (FUSE_HAS_RESEND, Linux 6.9).
@@ -32,17 +32,13 @@ var ErrNegotiation = errors.New("this version negotiates the FUSE connection dif
 // Serve answers the kernel until the tree is unmounted or ctx ends. It returns when its publications are over.
 func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 	f.mount, f.poker, f.incarnation, f.started = a.Mount, a.Poker(), uint64(a.Incarnation), time.Now()
-	server, err := f.takeOver(a)
+	c, err := f.takeOver(a)
 	if err != nil {
 		return fmt.Errorf("take over %s: %w", a.Mount, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	served := make(chan struct{})
-	go func() { // not joined when ctx ends first: its readers sit in the kernel until the process is gone
-		defer close(served)
-		server.Serve()
-	}()
+	c.busy.Go(c.lead) // not joined when ctx ends first: it sits in the kernel until the process is gone
 	if err := a.Ready(); err != nil {
 		return err
 	}
@@ -52,7 +48,8 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 		f.announce(ctx)
 	}()
 	select {
-	case <-served:
+	case <-c.ended:
+		c.busy.Wait()
 	case <-ctx.Done():
 	}
 	cancel()
@@ -61,56 +58,44 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 	return nil
 }
 
-// takeOver connects go-fuse to the descriptor that the keeper holds. go-fuse insists on answering INIT itself, so it is shown the
-// kernel's request through a socket: the first server passes its answer on to the kernel and saves both, a later one is shown the
-// saved request, and its answer must be the same. Then the socket's number is given the descriptor.
-func (f *FS) takeOver(a *keeper.Attachment) (*fuse.Server, error) {
+// takeOver connects go-fuse to the descriptor that the keeper holds. The first server answers the kernel's INIT and saves it with the
+// answer; a later one has go-fuse answer the saved request, to bring both into the same state, and that answer must be the same.
+func (f *FS) takeOver(a *keeper.Attachment) (*connection, error) {
+	c := &connection{
+		fd:     int(a.FUSE.Fd()),
+		f:      f,
+		kernel: fuse.NewProtocolServer(f, f.mountOptions()),
+		log:    f.log,
+		ended:  make(chan struct{}),
+	}
 	request := a.Init
 	if request == nil {
-		buf := make([]byte, initBuffer)
-		n, err := retry(func() (int, error) { return unix.Read(int(a.FUSE.Fd()), buf) })
+		buf := make([]byte, requestSize)
+		n, err := retry(func() (int, error) { return unix.Read(c.fd, buf) })
 		if err != nil {
 			return nil, fmt.Errorf("read INIT: %w", err)
 		}
 		request = buf[:n]
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
-	}
-	defer unix.Close(pair[1])
-	if _, err := unix.Write(pair[1], request); err != nil {
-		return nil, fmt.Errorf("hand over INIT: %w", err)
-	}
-	server, err := fuse.NewServer(f, fmt.Sprintf("/dev/fd/%d", pair[0]), f.mountOptions())
-	if err != nil {
-		return nil, err
-	}
-	reply := make([]byte, initBuffer)
-	n, err := unix.Read(pair[1], reply)
-	if err != nil {
-		return nil, fmt.Errorf("read the answer to INIT: %w", err)
+	reply := make([]byte, replySize)
+	n, status := c.kernel.HandleRequest([][]byte{request}, [][]byte{reply})
+	if !status.Ok() {
+		return nil, fmt.Errorf("INIT: %w", syscall.Errno(status))
 	}
 	reply = reply[:n]
 	if a.Init == nil {
-		if _, err := unix.Write(int(a.FUSE.Fd()), reply); err != nil {
+		if _, err := unix.Write(c.fd, reply); err != nil {
 			return nil, fmt.Errorf("answer INIT: %w", err)
 		}
-		if err := a.SaveInit(request, reply); err != nil {
-			return nil, err
-		}
-	} else if !bytes.Equal(reply, a.InitReply) {
+		return c, a.SaveInit(request, reply)
+	}
+	if !bytes.Equal(reply, a.InitReply) {
 		return nil, ErrNegotiation
 	}
-	if err := unix.Dup3(int(a.FUSE.Fd()), pair[0], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("dup3: %w", err)
+	if err := a.Resend(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return nil, err
 	}
-	if a.Init != nil {
-		if err := a.Resend(); err != nil && !errors.Is(err, unix.EINVAL) {
-			return nil, err
-		}
-	}
-	return server, nil
+	return c, nil
 }
 
 func (f *FS) mountOptions() *fuse.MountOptions {

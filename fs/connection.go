@@ -1,0 +1,130 @@
+package fs
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// connection reads the kernel's requests and writes the answers. One goroutine leads: it reads, and answers what takes no time by
+// itself, so that opening and closing a cached file wakes one thread and no more. (BenchmarkOpen in integration/bench: with
+// go-fuse's own loop, whose readers take turns, the threads woken for nothing cost half as much again.) Before anything that may
+// take time it hands the lead to another goroutine.
+type connection struct {
+	fd     int
+	f      *FS
+	kernel *fuse.ProtocolServer
+	log    *slog.Logger
+	ended  chan struct{} // closed when the tree is unmounted
+	busy   sync.WaitGroup
+}
+
+const (
+	// A request is a header, up to maxWrite bytes, and a name or two.
+	requestSize = maxWrite + 4096
+	replySize   = maxWrite + 4096
+	// quickHash is the largest body that is checked by the goroutine that leads, in bytes.
+	quickHash = 64 << 10
+)
+
+// buffers are what one goroutine reads into and answers from. Only the pages that are used take memory.
+type buffers struct{ request, reply []byte }
+
+var bufferPool = sync.Pool{New: func() any {
+	return &buffers{make([]byte, requestSize), make([]byte, replySize)}
+}}
+
+// lead reads until it comes to a request that may take time, or to the end.
+func (c *connection) lead() {
+	b := bufferPool.Get().(*buffers)
+	defer bufferPool.Put(b)
+	for {
+		n, err := unix.Read(c.fd, b.request)
+		switch {
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOENT): // ENOENT: taken back
+			continue
+		case err != nil:
+			if !errors.Is(err, unix.ENODEV) {
+				c.log.Error("read from the kernel", "err", err)
+			}
+			close(c.ended)
+			return
+		}
+		if c.quick(b.request[:n]) {
+			c.answer(b.request[:n], b.reply)
+			continue
+		}
+		c.busy.Go(c.lead)
+		c.answer(b.request[:n], b.reply)
+		return
+	}
+}
+
+// answer has one request handled and writes the reply, if it has one.
+func (c *connection) answer(request, reply []byte) {
+	n, status := c.kernel.HandleRequest([][]byte{request}, [][]byte{reply})
+	if !status.Ok() { // not understood: an unanswered caller would wait for ever
+		n = refuseRequest(request, reply, syscall.Errno(status))
+	}
+	if n == 0 {
+		return // FORGET and INTERRUPT want no answer
+	}
+	// ENOENT: the caller was interrupted, and does not wait any more. ENODEV: unmounted.
+	if _, err := unix.Write(c.fd, reply[:n]); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+		c.log.Error("answer the kernel", "request", header(request), "err", err)
+	}
+}
+
+func refuseRequest(request, reply []byte, errno syscall.Errno) int {
+	if len(request) < int(unsafe.Sizeof(fuse.InHeader{})) {
+		return 0
+	}
+	out := (*fuse.OutHeader)(unsafe.Pointer(&reply[0]))
+	*out = fuse.OutHeader{Length: uint32(unsafe.Sizeof(*out)), Status: -int32(errno), Unique: header(request).Unique}
+	return int(out.Length)
+}
+
+func header(request []byte) *fuse.InHeader { return (*fuse.InHeader)(unsafe.Pointer(&request[0])) }
+
+// The opcodes that are told apart here, from linux/fuse.h.
+const (
+	opLookup      = 1
+	opForget      = 2
+	opGetattr     = 3
+	opReadlink    = 5
+	opOpen        = 14
+	opRelease     = 18
+	opReleasedir  = 29
+	opInterrupt   = 36
+	opBatchForget = 42
+)
+
+// quick says whether a request is answered from memory.
+func (c *connection) quick(request []byte) bool {
+	if len(request) < int(unsafe.Sizeof(fuse.InHeader{})) {
+		return true
+	}
+	h := header(request)
+	switch h.Opcode {
+	case opForget, opBatchForget, opInterrupt, opRelease, opReleasedir, opReadlink:
+		return true
+	case opGetattr:
+		return classify(h.NodeId) != fixedClass // a status file is made when it is looked at
+	case opLookup:
+		return h.NodeId != statusNode && !c.f.deferring.Load()
+	case opOpen:
+		in := (*fuse.OpenIn)(unsafe.Pointer(&request[0]))
+		if len(request) < int(unsafe.Sizeof(*in)) || in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY {
+			return false
+		}
+		return classify(h.NodeId) == versionClass && c.f.bodies.quick(disk.Stamp(h.NodeId))
+	}
+	return false
+}
