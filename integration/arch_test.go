@@ -48,7 +48,7 @@ var arrows = map[string][]string{
 	"sync/mirror":           {"sync/disk", "registry", aws},
 	"registry":              {},
 	"registry/registrytest": {"registry"},
-	"registry/embedded":     {"registry", bbolt},
+	"registry/embedded":     {"registry", bbolt, sys},
 	"registry/zookeeper":    {"registry", zk},
 	"registry/follow":       {fsnotify},
 	"registry/manageddata":  {"registry", "registry/follow"},
