@@ -37,7 +37,8 @@
 // # Stop
 //
 // When ctx ends: SIGTERM to the server, which finishes its publishes and goes on serving; the poker is ended, so that no
-// call of its own can land on what lies under the mount; plain umount, and if somebody still uses the mount, a lazy one,
+// call of its own can land on what lies under the mount (one that is stuck in a call has the connection aborted, since its
+// server is dead or hangs); plain umount, and if somebody still uses the mount, a lazy one,
 // which says who. Then the server sees the end of the mount, or gives readers a moment, and exits; after the grace it is
 // killed. Last, dead mounts of ours further down are unmounted. No reader can hang: while the mount is up the server
 // serves it, and once the server and the descriptor are gone, the kernel answers ENOTCONN.
