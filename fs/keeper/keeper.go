@@ -30,7 +30,7 @@ const (
 	ownOOMScore = "-900" // the keeper is killed last: with it goes the mount
 
 	serverGrace  = 10 * time.Second // from SIGTERM to SIGKILL
-	pokerGrace   = time.Second
+	pokerGrace   = 3 * time.Second  // more than a server keeps a directory locked
 	afterKill    = time.Second
 	lookInterval = time.Second
 	lookAgain    = 100 * time.Millisecond
