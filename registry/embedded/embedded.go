@@ -31,8 +31,8 @@ var (
 	// ErrInUse is what Open wraps when another process has the file open.
 	ErrInUse = errors.New("is in use by another process")
 
-	// ErrClosed is what methods wrap after Close.
-	ErrClosed = errors.New("is closed")
+	// ErrClosed is what methods wrap after Close. It is registry.ErrUnreachable too.
+	ErrClosed = fmt.Errorf("is closed: %w", registry.ErrUnreachable)
 )
 
 // Options of Open. The zero value is usable.
@@ -92,7 +92,7 @@ func (r *Registry) Close() error {
 	}
 	r.ringAll()
 	if stuck {
-		return r.file.Close() // bbolt's Close would wait for ever; the lock on the file goes with the descriptor
+		return release(r.file) // bbolt's Close would wait for ever
 	}
 	return guard(r.path, r.db.Close)
 }

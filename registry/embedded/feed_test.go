@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -177,6 +178,32 @@ func TestWhoGivesUpTooLateIsToldTheOutcome(t *testing.T) {
 			if s, err := r.State(t.Context(), pointer(i)); err != nil || !s.Exists {
 				t.Errorf("%s is %+v, %v", pointer(i), s, err)
 			}
+		}
+	})
+}
+
+// TestOneDamagedPageFailsNobodyElse: of those who share a transaction only the one who meets the page is told of it.
+func TestOneDamagedPageFailsNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := openForTest(t)
+		r.token <- struct{}{}
+		var writers sync.WaitGroup
+		var damaged error
+		writers.Go(func() {
+			damaged = r.commit(t.Context(), pointer(0), 0, func(*update) error { panic("page 7 is not page 7") })
+		})
+		errs := make([]error, 5)
+		for i := range errs {
+			writers.Go(func() { errs[i] = r.Create(t.Context(), pointer(i)) })
+		}
+		synctest.Wait()
+		<-r.token
+		writers.Wait()
+		if !errors.Is(damaged, ErrDamaged) || !strings.Contains(damaged.Error(), "page 7") {
+			t.Errorf("who met the damage was told %v", damaged)
+		}
+		if err := errors.Join(errs...); err != nil {
+			t.Errorf("the others were told %v", err)
 		}
 	})
 }

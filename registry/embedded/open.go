@@ -140,9 +140,14 @@ func openFile(path string, timeout time.Duration) (db *bolt.DB, file *os.File, e
 		return fileError(path, err)
 	})
 	if err != nil && file != nil {
-		file.Close() // again, unless bbolt panicked
+		release(file) // again, unless bbolt panicked
 	}
 	return db, file, err
+}
+
+// release unlocks a file that bbolt cannot close. Closing it alone would not: the memory map holds it open.
+func release(file *os.File) error {
+	return errors.Join(unix.Flock(int(file.Fd()), unix.LOCK_UN), file.Close())
 }
 
 // fileError puts into words what the operating system or bbolt says when a file cannot be opened.

@@ -163,6 +163,7 @@ func testNames(t *testing.T, a, b Registry) {
 		create(t, a, b, n.Metaconfig())
 	}
 	create(t, a, b, registry.Name("config.manageddata.spam.bare").Pointer()) // no metaconfig: not a name yet
+	create(t, a, b, greylist.Metaconfig()+".lock")                           // as Python makes them
 	must(t, a.Delete(ctx, greylist.Metaconfig()))
 	want := []registry.Name{blacklist, users}
 	for _, r := range []Registry{a, b} {
