@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
@@ -39,7 +37,7 @@ func runCreate(ctx context.Context, inv *invocation) error {
 	switch {
 	case !c.Followed:
 		inv.say("created %s in %s, which this machine does not follow", c.Name, deps)
-	case t.appears(ctx, g):
+	case settles(ctx, func() bool { return exists(g.path(t.root)) }):
 		inv.say("created %s in %s: %s", c.Name, deps, g.path(t.root))
 	default:
 		inv.say("created %s in %s; it has not arrived here yet", c.Name, deps)
@@ -63,20 +61,6 @@ func (t *tree) creatable(inv *invocation) (target, error) {
 		return target{}, wrongUsage("%s is a serverset: its content is who registers, not a file", g)
 	}
 	return g, nil
-}
-
-// appears waits until a new name can be read here, so that what is typed next finds it.
-func (t *tree) appears(ctx context.Context, g target) bool {
-	for pause := waitFirst; ; pause = min(2*pause, waitMost) {
-		if _, err := os.Stat(g.path(t.root)); err == nil {
-			return true
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return false
-		}
-	}
 }
 
 func runDepCreate(ctx context.Context, inv *invocation) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,6 +177,7 @@ func runDepAdd(ctx context.Context, inv *invocation) error {
 	if err := t.control.call(ctx, "POST", "/v1/dependencies/"+d+"/members", memberRequest{members}, &now); err != nil {
 		return err
 	}
+	t.settle(ctx, now, members, true)
 	inv.say("%s holds %s", d, strings.Join(members, ", "))
 	return inv.emit(output{json: now, names: now.Members})
 }
@@ -240,5 +242,22 @@ func runDepRm(ctx context.Context, inv *invocation) error {
 	if err := t.control.call(ctx, "DELETE", "/v1/dependencies/"+d+"/members", memberRequest{members}, &now); err != nil {
 		return err
 	}
+	t.settle(ctx, now, members, false)
 	return inv.emit(output{json: now, names: now.Members})
+}
+
+// settle waits until the mount shows that members have come or gone.
+func (t *tree) settle(ctx context.Context, d dependencyStatus, members []string, there bool) {
+	if !t.served || !d.Followed {
+		return
+	}
+	settles(ctx, func() bool {
+		for _, m := range members {
+			nested := there && strings.HasSuffix(m, ".dep")
+			if exists(filepath.Join(t.root, d.Name, m)) != there || nested && !t.follows(m) {
+				return false
+			}
+		}
+		return true
+	})
 }

@@ -73,8 +73,7 @@ func (t *tree) dependencies() ([]string, error) {
 
 // follows says whether this machine follows a dependency, as far as the tree shows it.
 func (t *tree) follows(dependency string) bool {
-	_, err := os.Lstat(filepath.Join(t.root, dependency))
-	return err == nil
+	return exists(filepath.Join(t.root, dependency))
 }
 
 // graphWith is the graph of this machine if it holds the dependency, else that of the whole registry, which must.

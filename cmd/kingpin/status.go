@@ -110,9 +110,6 @@ func (s machineStatus) print(w io.Writer) {
 		}
 	}
 	server := fmt.Sprintf("server pid %d, up %s, %s", s.PID, brief(time.Duration(s.Uptime*float64(time.Second))), count(s.Restarts, "restart"))
-	if s.LastDeath != "" {
-		server += ", the last by " + s.LastDeath
-	}
 	if s.Mount != "" {
 		pairs = append(pairs, "mount", s.Mount+" "+s.access()+"; "+server)
 	} else {
