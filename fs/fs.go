@@ -168,5 +168,5 @@ func (f *FS) handle(fh uint64) *handle {
 
 // isPoker says whether a request comes from the process that touches files on our behalf.
 func (f *FS) isPoker(h *fuse.InHeader) bool {
-	return h.Pid != 0 && f.poker != nil && h.Pid == f.poker.Thread()
+	return f.poker != nil && f.poker.Is(h.Pid)
 }
