@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,9 @@ import (
 
 // DefaultMaxBody is the size up to which a config may be published, in bytes.
 const DefaultMaxBody = 16 << 20
+
+// aliveFile of .status is read through the mount to see whether the server answers at all.
+const aliveFile = "alive"
 
 // publishTimeout bounds a publication. FLUSH is sent uninterruptibly, so a caller could not even be killed without it.
 const publishTimeout = 10 * time.Second
@@ -136,7 +140,12 @@ func New(store *disk.Store, o Options) *FS {
 		removals:      removals{},
 		statusByID:    map[uint64]string{},
 	}
-	for name := range o.Status {
+	f.o.Status = maps.Clone(o.Status)
+	if f.o.Status == nil {
+		f.o.Status = map[string]func() []byte{}
+	}
+	f.o.Status[aliveFile] = func() []byte { return []byte("yes\n") }
+	for name := range f.o.Status {
 		f.statusByID[statusID(name)] = name
 	}
 	return f
