@@ -30,9 +30,10 @@ func (c *change) finish(err error) {
 	close(c.done)
 }
 
-// commit returns when the change is durable, or was refused, or failed; then nothing has changed. apply checks first and
-// puts afterwards: with an error it must have put nothing. It may be called twice, since a transaction that fails for a
-// group is tried again for each alone. A ctx that ends while the transaction is running does not hide its outcome.
+// commit returns when the change is durable, or apply has refused it. apply checks first and puts afterwards: with an error it
+// must have put nothing. It may be called twice, since a transaction that fails for a group is tried again for each alone. A
+// ctx that ends while the transaction is running does not hide its outcome. When the disk fails, nothing has changed, unless it
+// failed in the very last step: then the present state tells.
 func (r *Registry) commit(ctx context.Context, p registry.Pointer, size int, apply func(*update) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -112,12 +113,14 @@ func (r *Registry) commitGroup(group []*change) {
 		return
 	}
 	for i, c := range group {
-		r.ring(c.pointer) // after a failure too: bbolt may have got further than it says
+		verdict := err
 		if err == nil {
-			c.finish(verdicts[i])
-		} else {
-			c.finish(err)
+			verdict = verdicts[i]
 		}
+		if err != nil || verdict == nil {
+			r.ring(c.pointer) // after a failure too: bbolt may have got further than it says
+		}
+		c.finish(verdict)
 	}
 }
 

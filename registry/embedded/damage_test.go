@@ -120,7 +120,7 @@ func TestADamagedPageIsFoundNotServed(t *testing.T) {
 	good := filled(t, path)
 	used := usedPages(good)
 	random := rand.New(rand.NewPCG(1, 2))
-	const rounds = 150
+	const rounds = 90
 	refused, found, harmless := 0, 0, 0
 	for round := range rounds {
 		data := bytes.Clone(good)

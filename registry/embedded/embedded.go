@@ -65,7 +65,7 @@ type Registry struct {
 	sets     map[registry.Name]*set
 	joined   registry.Order // how many members there are in all sets
 	next     registry.Order // the next order to hand out
-	ceiling  registry.Order // the file promises that nobody has seen this order or a later one
+	ceiling  registry.Order // the file promises that no change has had this order or a later one
 	opened   registry.Order // the ceiling when the file was opened
 }
 

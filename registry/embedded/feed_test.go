@@ -87,6 +87,24 @@ func TestOnlyTheChangedNodesFeedsWake(t *testing.T) {
 				t.Errorf("feed %d of %s has yielded %d times, want %d", i, pointer(i/2), yields[i], want)
 			}
 		}
+
+		r.mu.Lock()
+		clear(before)
+		for p, b := range r.bells {
+			before[p] = b
+		}
+		r.mu.Unlock()
+		if err := r.Create(ctx, pointer(0)); !errors.Is(err, registry.ErrExist) {
+			t.Errorf("create again: %v", err)
+		}
+		synctest.Wait()
+		r.mu.Lock()
+		for p, b := range r.bells {
+			if b != before[p] {
+				t.Errorf("what was refused woke the feeds of %s", p)
+			}
+		}
+		r.mu.Unlock()
 		cancel()
 		feeds.Wait()
 	})

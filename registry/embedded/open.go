@@ -13,6 +13,7 @@ import (
 
 	"github.com/kingpinfs/kingpin/registry"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -155,7 +156,7 @@ func fileError(path string, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return fmt.Errorf("registry file %s %w%s: it has one owner at a time, stop that one first", path, ErrInUse, owner(path))
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("registry file %s: its directory must exist: %w", path, err)

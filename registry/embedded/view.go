@@ -7,6 +7,7 @@ import (
 
 	"github.com/kingpinfs/kingpin/registry"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // view is one transaction's picture of the file.
@@ -44,7 +45,7 @@ func (r *Registry) beginError(err error) error {
 	case errors.Is(err, ErrDamaged):
 		r.giveUp(err, true)
 		return err
-	case errors.Is(err, bolt.ErrDatabaseNotOpen):
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		return r.errorf("%w", ErrClosed)
 	}
 	return r.errorf("cannot be read: %w", err)
