@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
@@ -59,6 +60,9 @@ func (s *Store) adopt(lost []op) error {
 			s.index.saw(stamp)
 		}
 	})
+	if info, err := s.journal.file.Stat(); err == nil {
+		s.index.saw(Stamp(0).after(info.ModTime().Add(time.Second)))
+	}
 	s.index.id += lostIDs
 	s.log.Error("journal damaged", "path", s.dir.journal(), "found_again", len(lost), "do", "check the disk")
 	if s.readOnly != nil {

@@ -283,6 +283,9 @@ func checkTorn(t *testing.T, dir string, f File, what string) {
 		t.Fatalf("%s: %v", what, err)
 	}
 	defer s.journal.file.Close()
+	if info, err := s.journal.file.Stat(); err != nil || info.Size() != s.journal.size {
+		t.Errorf("%s: the torn end was left there: %v", what, err)
+	}
 	v := s.index.current(f)
 	if v == nil || v.entry.Order != 1 {
 		t.Errorf("%s: current is %+v", what, v)

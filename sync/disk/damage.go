@@ -18,7 +18,7 @@ func (s *Store) condemn(stamp Stamp, cause error) error {
 		s.mu.RLock()
 		v := s.index.versions[stamp]
 		s.mu.RUnlock()
-		if v == nil || p.overtaken(v) {
+		if v == nil {
 			retry = true
 			return nil
 		}
@@ -38,12 +38,6 @@ func (s *Store) condemn(stamp Stamp, cause error) error {
 	return fmt.Errorf("body %s: %w: %w", stamp, registry.ErrChecksum, cause)
 }
 
-// overtaken says whether a request in the same batch has changed what v is.
-func (p *plan) overtaken(v *version) bool {
-	current, ok := p.seen[v.entry.File]
-	return ok && current != v
-}
-
 // mend takes a bad body out of use. It returns true if the body is good again.
 func (p *plan) mend(v *version) bool {
 	s, e := p.store, v.entry
@@ -51,7 +45,7 @@ func (p *plan) mend(v *version) bool {
 		return false
 	}
 	s.quarantine(e)
-	if p.current(e.File) != v {
+	if current := p.current(e.File); current == nil || current.entry.Stamp != e.Stamp {
 		s.log.Warn("damaged old version dropped", "name", e.Name, "stamp", e.Stamp)
 		p.ops = append(p.ops, drop{e.Stamp})
 		return false

@@ -107,6 +107,33 @@ func TestThePlainTreeIsRepairedAfterOpen(t *testing.T) {
 	checkTidy(t, s)
 }
 
+// What upkeep takes for an orphan may be the body of a commit that is not there yet.
+func TestTheSweepSparesABodyOnItsWay(t *testing.T) {
+	written, listed := make(chan struct{}), make(chan struct{})
+	armed := false
+	s := openAt(t, scratch(t), Options{Logger: unhappy(t), step: func(at step) {
+		switch {
+		case armed && at == stepSynced:
+			close(written)
+			<-listed
+		case armed && at == stepListed:
+			close(listed)
+		}
+	}})
+	<-s.repaired
+	armed = true
+	f := config("config.a")
+	var both sync.WaitGroup
+	both.Go(func() { commit(t, s, f, 1, "one") })
+	<-written
+	both.Go(s.sweepBodies)
+	both.Wait()
+	if got := current(t, s, f); got != "one" {
+		t.Errorf("current is %q", got)
+	}
+	checkTidy(t, s)
+}
+
 // Something that is in the way of a plain file does not stop a commit, and the plain file follows when it is gone.
 func TestAPlainFileThatIsInTheWayDoesNotStopTheCommit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -39,7 +39,8 @@ func TestADamagedJournalLosesNoFile(t *testing.T) {
 			if err := os.WriteFile(s.dir.journal(), harm(whole), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s = openAt(t, s.Dir(), Options{Logger: quiet})
+			o := Options{Logger: quiet, now: func() time.Time { return time.Unix(1600000000, 0) }} // and the clock is wrong
+			s = openAt(t, s.Dir(), o)
 			<-s.repaired
 			for range 2 {
 				for n := range files {
@@ -55,7 +56,7 @@ func TestADamagedJournalLosesNoFile(t *testing.T) {
 				if what == "only zeros" && len(s.Damaged()) != files {
 					t.Errorf("to be fetched again: %v", s.Damaged())
 				}
-				s = reopen(t, s, Options{Logger: quiet})
+				s = reopen(t, s, o)
 				<-s.repaired
 			}
 			if kept, _ := filepath.Glob(s.dir.path("quarantine", "journal-*")); len(kept) != 1 {
@@ -108,6 +109,8 @@ func FuzzRecord(f *testing.F) {
 		}
 		f.Add(payload)
 	}
+	f.Add(put{entry: Entry{File: File{9, "a"}}}.append(nil))
+	f.Add(remove{file: File{registry.Config, "../../etc/passwd"}}.append(nil))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		d := &decoder{intern: map[string]string{}}
 		ops, err := d.ops(payload)

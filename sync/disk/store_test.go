@@ -51,6 +51,18 @@ func openAt(t testing.TB, dir string, o Options) *Store {
 // quiet is for tests in which trouble is the point.
 var quiet = slog.New(slog.DiscardHandler)
 
+// unhappy fails the test when anything is logged as a warning.
+func unhappy(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(failWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+type failWriter struct{ t testing.TB }
+
+func (w failWriter) Write(b []byte) (int, error) {
+	w.t.Errorf("logged: %s", b)
+	return len(b), nil
+}
+
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(b []byte) (int, error) {

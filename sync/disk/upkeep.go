@@ -193,6 +193,7 @@ func (s *Store) sweepBodies() {
 		s.log.Warn("bodies cannot be listed", "err", err)
 		return
 	}
+	s.step(stepListed)
 	s.alone(func() {
 		for _, stamp := range orphans {
 			if _, ok := s.ByStamp(stamp); ok {

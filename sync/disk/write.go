@@ -22,6 +22,7 @@ const (
 	stepPlain     step = "plain file renamed" // once for each file
 	stepDropped   step = "body dropped"       // once for each body
 
+	stepListed            step = "orphans listed"     // not yet looked at again
 	stepCheckpointWritten step = "checkpoint durable" // under another name
 	stepCheckpointRenamed step = "checkpoint in place"
 )
