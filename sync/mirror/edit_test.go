@@ -257,6 +257,13 @@ func TestWriteThatCreates(t *testing.T) {
 			t.Errorf("returned %+v, which is not on disk", e)
 		}
 		other.has("config/"+string(spam), "roulette")
+		w.must(m.Unsubscribe(w.Context(), web, edges(string(spam))...))
+		w.passes(2 * time.Minute)
+		e, err = m.Publish(w.Context(), p) // the same bytes make no version, but a file
+		w.must(err)
+		if here, _ := m.entry("config/" + string(spam)); here.Stamp == 0 || here.Stamp != e.Stamp {
+			t.Errorf("returned %+v, on disk is %+v", e, here)
+		}
 
 		// Not so where it is not asked.
 		p.Name, p.Create = ham, false

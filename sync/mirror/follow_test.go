@@ -112,6 +112,12 @@ func TestNameThatComesBackDuringItsGraceStays(t *testing.T) {
 		if after.Stamp != before.Stamp {
 			t.Error("the file was made anew, want it untouched")
 		}
+		if n := m.Stats().Leaving; n != 0 {
+			t.Errorf("%d names are leaving, want none", n)
+		}
+		w.must(w.reg.Unlink(w.Context(), web, registry.Edge(spam)))
+		w.passes(50 * time.Second)
+		m.has("config/"+string(spam), "casino") // it has a whole grace again
 	})
 }
 
@@ -337,6 +343,27 @@ func TestFailedFetchIsRetried(t *testing.T) {
 		if s := m.Stats(); s.Stale != 0 || s.Behind != 0 {
 			t.Errorf("%d stale for %s, want none", s.Stale, s.Behind)
 		}
+	})
+}
+
+// The body that cannot be had may belong to a version that nobody wants any more.
+func TestRetryAsksWhatIsCurrentByNow(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		lost := w.put(spam, "lost")
+		m := w.assemble("a", Options{Dependencies: []registry.Dependency{web}, Audit: 24 * time.Hour})
+		m.wire.deaf = true
+		m.wire.fetch = func(key string) error {
+			if key == spam.Pointer().Key(lost) {
+				return registry.ErrNotExist
+			}
+			return nil
+		}
+		m.run()
+		m.isIn(spam, Pending, "not in the store")
+		w.put(spam, "found")
+		w.passes(time.Minute)
+		m.has("config/"+string(spam), "found")
 	})
 }
 

@@ -118,7 +118,7 @@ func (m *Mirror) Writable() error {
 	return nil
 }
 
-// probe asks what is away whether it is back, and then has everything tried again that failed meanwhile.
+// probe asks what is away whether it is back.
 func (m *Mirror) probe(ctx context.Context) {
 	for {
 		select {
@@ -132,7 +132,6 @@ func (m *Mirror) probe(ctx context.Context) {
 				return
 			}
 		}
-		m.retryFailed()
 	}
 }
 
@@ -155,7 +154,8 @@ func (m *Mirror) probeOnce(ctx context.Context) {
 	}
 }
 
-// outcome of a call of our own, whose deadline is long enough to tell that nobody answers.
+// outcome notes what a call of our own came to, whose deadline is long enough to tell that nobody answers. The first answer of
+// who was away has everything tried again that failed meanwhile.
 func (m *Mirror) outcome(s side, err error) {
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -65,6 +65,9 @@ func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry
 	case errors.Is(err, registry.ErrChecksum):
 		m.counters.fetchFailures.Add(1)
 		return registry.Body{}, held{reason: fmt.Sprintf("version %s: %v", version, err), again: true}
+	case errors.Is(err, registry.ErrNotExist):
+		m.counters.fetchFailures.Add(1)
+		return registry.Body{}, fmt.Errorf("the body of version %s is not in the store: %w", version, err)
 	case err != nil:
 		m.counters.fetchFailures.Add(1)
 		return registry.Body{}, fmt.Errorf("fetch version %s: %w", version, inTime(err))

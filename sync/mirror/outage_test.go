@@ -174,3 +174,20 @@ func TestOutageIsOneLine(t *testing.T) {
 		}
 	})
 }
+
+// Nobody waits for his own backoff when somebody else was answered.
+func TestFirstAnswerAfterAnOutageWakesAll(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam, ham)
+		m := w.boot("a", follows(web))
+		m.wire.set(func(c *wire) { c.fetch = func(string) error { return errCut } })
+		w.put(spam, "casino")
+		w.put(ham, "mother")
+		w.passes(10 * time.Minute)
+		m.isIn(ham, Stale)
+		m.wire.set(func(c *wire) { c.fetch = nil })
+		m.Refresh(spam)
+		m.has("config/"+string(spam), "casino")
+		m.has("config/"+string(ham), "mother")
+	})
+}

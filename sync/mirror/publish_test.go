@@ -206,6 +206,22 @@ func TestFollowLoopLeavesALocalPublicationAlone(t *testing.T) {
 	})
 }
 
+// Nor must a feed that lags behind a publication be taken for a registry that went back.
+func TestSlowFeedDoesNotHoldALocalPublication(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.assemble("a", follows(web))
+		m.wire.deaf = true
+		m.run()
+		m.has("config/"+string(spam), "")
+		m.publish(write(spam, "casino"))
+		m.isIn(spam, Current)
+		if n := m.Stats().Holds; n != 0 {
+			t.Errorf("held %d times", n)
+		}
+	})
+}
+
 var errLost = errors.New("connection reset by peer")
 
 // The connection is lost while the pointer moves: the token tells what came of it.
@@ -252,9 +268,14 @@ func TestLostAnswerIsFoundOut(t *testing.T) {
 						return test.advances[n-1](w, call)
 					}
 				})
-				_, err := m.Publish(w.Context(), write(spam, "mine"))
+				p := write(spam, "mine")
+				p.Origin = 7
+				e, err := m.Publish(w.Context(), p)
 				if test.err == nil {
 					w.must(err)
+					if e.Origin != 7 || m.Stats().Publications.OK != 1 {
+						t.Errorf("not known to be its own: %+v", e)
+					}
 				}
 				w.is(err, test.err)
 				m.has("config/"+string(spam), test.content)
