@@ -1,20 +1,31 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // commands is the command line: all verbs, in the order of help.
 func commands() []command {
-	monitorFlags := append(settings(),
+	return slices.Concat(machineCommands(), nameCommands(), dependencyCommands(), shellCommands(), hiddenCommands())
+}
+
+func monitorFlags() []option {
+	return append(settings(),
 		option{name: "config", value: defaultConf, word: "FILE", env: "KINGPIN_CONFIG", usage: "the configuration file; FILE.d/*.conf comes after it"},
 		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
 		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
 		option{name: "demo", value: false, usage: "give a registry that is new a config to play with"},
 		option{name: "hints", value: false, usage: "say on stderr what to try, as at a terminal"},
 	)
+}
+
+// machineCommands are about the machine as a whole.
+func machineCommands() []command {
 	return []command{
 		{
 			name: "monitor", brief: "mount and serve /var/kingpin, in the foreground", run: runMonitor, orders: true,
-			flags: monitorFlags, exits: []int{exitFailed, exitUsage, exitNoRight},
+			flags: monitorFlags(), exits: []int{exitFailed, exitUsage, exitNoRight},
 			long: `
 The monitor keeps the names of this machine's dependencies on the local disk, up to date, and serves them as files. Each
 flag is also a key of the configuration file (key = value, # starts a comment, a key may be repeated for a list and is
@@ -40,6 +51,12 @@ the reason.`,
 For init containers and ExecStartPre=. It may be started before the monitor is. When the time is over it says what is in the
 way and ends with 6.`,
 		},
+	}
+}
+
+// nameCommands are about configs and serversets.
+func nameCommands() []command {
+	return []command{
 		{
 			name: "ls", brief: "list the names followed here", run: runLs,
 			args: []arg{{name: "PATTERN", optional: true, values: completeNames}},
@@ -84,6 +101,12 @@ A config without FILE is empty until it is written for the first time.`,
 The same bytes again make no version. When it is refused, the reason is also in MOUNT/.error/config/NAME. An interrupt while
 the version is on its way does not end the command: it says what became of it.`,
 		},
+	}
+}
+
+// dependencyCommands are about subscriptions.
+func dependencyCommands() []command {
+	return []command{
 		{
 			name: "dep ls", brief: "list dependencies, or the members of one", run: runDepLs,
 			args:  []arg{{name: "DEP", optional: true, values: completeDependencies}},
@@ -124,6 +147,12 @@ the version is on its way does not end the command: it says what became of it.`,
 It says first how many names that is, and asks if it is at a terminal. A machine keeps a name that it has through another
 dependency.`,
 		},
+	}
+}
+
+// shellCommands are about this program.
+func shellCommands() []command {
+	return []command{
 		{
 			name: "completion", brief: "print what makes a shell complete commands and names", run: runCompletion, alone: true,
 			args: []arg{{name: "bash|zsh|fish", values: completeShells}},
@@ -134,9 +163,15 @@ dependency.`,
 		},
 		helpCommand(),
 		{name: "version", brief: "print the version", run: runVersion, alone: true},
+	}
+}
+
+// hiddenCommands are run by shells, by the keeper and by tests.
+func hiddenCommands() []command {
+	return []command{
 		{name: "__complete", args: []arg{{name: "WORD", repeated: true, optional: true}}, brief: "candidates for the last word", run: runComplete, hidden: true, alone: true, raw: true},
 		{name: "__docs", brief: "print docs/cli.md", run: runDocs, hidden: true, alone: true},
-		{name: "__server", brief: "the process that serves a mount", run: runServer, orders: true, hidden: true, flags: monitorFlags},
+		{name: "__server", brief: "the process that serves a mount", run: runServer, orders: true, hidden: true, flags: monitorFlags()},
 		{name: "__poker", brief: "the process that touches a mount", run: runPoker, hidden: true, alone: true},
 	}
 }
