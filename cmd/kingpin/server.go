@@ -237,7 +237,7 @@ func (s *server) serveFiles(ctx context.Context) error {
 // opened is called once the registry is open and followed.
 func (s *server) opened(ctx context.Context, m *mirror.Mirror) {
 	if s.set.demo {
-		if err := seedDemo(ctx, m, s.set.dependencies[0], s.host); err != nil {
+		if err := s.seedDemo(ctx, m, s.set.dependencies[0]); err != nil {
 			s.log.Warn("no demo config", "error", err)
 		}
 		s.seeding.Store(false)
@@ -254,7 +254,7 @@ const (
 )
 
 // seedDemo gives a registry that has no names one to play with.
-func seedDemo(ctx context.Context, m *mirror.Mirror, dep registry.Dependency, host string) error {
+func (s *server) seedDemo(ctx context.Context, m *mirror.Mirror, dep registry.Dependency) error {
 	names, err := m.Names(ctx)
 	if err != nil || len(names) > 0 {
 		return err
@@ -262,10 +262,10 @@ func seedDemo(ctx context.Context, m *mirror.Mirror, dep registry.Dependency, ho
 	if err := m.CreateDependency(ctx, dep); err != nil && !errors.Is(err, registry.ErrExist) {
 		return err
 	}
-	author := "root@" + host
+	author := "root@" + s.host
 	if err := m.Create(ctx, demoName, []registry.Dependency{dep}, nil, author); err != nil {
 		return err
 	}
-	_, err = m.Publish(ctx, mirror.Publication{Name: demoName, Body: []byte(demoBody), Author: author, Message: "demo"})
+	_, err = s.publish(ctx, mirror.Publication{Name: demoName, Body: []byte(demoBody), Author: author, Message: "demo"})
 	return err
 }
