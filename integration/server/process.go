@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// process is a server's process.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// start starts a command that is killed when this process ends.
+func start(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// The signal comes when the thread ends that has started it, so that thread stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		cmd.Wait() // how it ended is of no interest: it is killed in most cases
+		close(p.done)
+	}()
+	return p, <-started
+}
+
+// stop ends it and waits: with a signal that it may handle, or with one that it may not.
+func (p *process) stop(s os.Signal) {
+	p.cmd.Process.Signal(s)
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// freePort is a port of the loopback address that nobody uses. It is not among those that the kernel gives to outgoing
+// connections: while the server is down on purpose, nobody else should get it.
+func freePort() (int, error) {
+	for range 100 {
+		port := 15000 + rand.IntN(15000)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, errors.New("no free port between 15000 and 30000")
+}
+
+// ready calls check until it returns nil.
+func (p *process) ready(ctx context.Context, check func() error) error {
+	retry := time.NewTicker(20 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-retry.C:
+		case <-p.done:
+			return fmt.Errorf("it has ended: %v", p.cmd.ProcessState)
+		case <-ctx.Done():
+			return fmt.Errorf("not ready: %w", err)
+		}
+	}
+}
