@@ -1,0 +1,162 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-zookeeper/zk"
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// Advance moves a pointer from the version base to next and returns the new state. ErrConflict, with the present state, if another
+// version is present; ErrNotExist if there is no pointer; ErrTimeout if somebody else held the lock for too long; ErrUnknown if the
+// connection was lost and nobody can say by the end of ctx whether the pointer was moved. index, unless nil, runs after the
+// commit, while the lock is held; its error is logged.
+//
+// The lock is that of Python publishers, who set without looking. What keeps ours from being done twice or too late is not
+// the lock: it is one transaction that demands the version that was read and our place in the queue. So after a lost connection
+// the same can be tried again, with the same token, until the answer is known: giving up the place first makes what is still
+// on its way worthless.
+func (c *Client) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
+	if v, err := registry.ParseVersion(string(next)); err != nil {
+		return registry.State{}, fmt.Errorf("advance %s: %w", p, err)
+	} else if v == "" || v == base {
+		return registry.State{}, fmt.Errorf("advance %s from %q to %q: %w", p, base, next, registry.ErrInvalid)
+	}
+	if _, err := registry.ParsePointer(string(p)); err != nil {
+		return registry.State{}, fmt.Errorf("advance: %w", err)
+	}
+	done, err := c.turn(ctx, p)
+	if err != nil {
+		return registry.State{}, fmt.Errorf("advance %s: %w", p, err)
+	}
+	defer done()
+
+	a := advance{c: c, path: c.path(p), base: base, next: next, index: index}
+	state, err := a.run(ctx)
+	if err != nil {
+		return state, fmt.Errorf("advance %s from %q to %q: %w", p, base, next, err)
+	}
+	return state, nil
+}
+
+// advance is one compare-and-set, however many connections it takes.
+type advance struct {
+	c          *Client
+	path       string
+	base, next registry.Version
+	index      func(context.Context) error
+
+	unknown bool  // a connection was lost after the transaction was sent
+	version int32 // of the data that it demanded
+}
+
+func (a *advance) run(ctx context.Context) (registry.State, error) {
+	for {
+		l, err := a.c.usable(ctx)
+		if err != nil {
+			return registry.State{}, a.outcome(err)
+		}
+		state, again, err := a.attempt(ctx, l)
+		if !again {
+			return state, err
+		}
+	}
+}
+
+// outcome is an error that leaves open what has happened, if that is so.
+func (a *advance) outcome(err error) error {
+	if a.unknown {
+		return fmt.Errorf("%w: %w", registry.ErrUnknown, err)
+	}
+	return err
+}
+
+// attempt tries on one connection. It asks for another one after a loss, and after anything else that calls for a new look.
+func (a *advance) attempt(ctx context.Context, l *link) (state registry.State, again bool, err error) {
+	var present *zk.Stat
+	if !a.unknown {
+		// No lock is needed to see that there is nothing to do.
+		if state, present, err = a.look(ctx, l); err != nil {
+			return state, errors.Is(err, errLost), err
+		}
+	}
+	var held *place
+	if !a.c.options.NoPythonLock {
+		if held, err = a.c.lock(ctx, l, a.path); err != nil {
+			return registry.State{}, errors.Is(err, errLost), a.outcome(err)
+		}
+		defer a.c.unlock(ctx, l, held)
+	}
+	if a.unknown {
+		if state, present, err = a.look(ctx, l); err != nil {
+			return state, errors.Is(err, errLost), a.outcome(err)
+		}
+	}
+	if state.Version != a.next {
+		if state, again, err = a.commit(ctx, l, held, present.Version); again || err != nil {
+			return state, again, err
+		}
+	}
+	if a.index != nil {
+		if err := a.index(ctx); err != nil {
+			a.c.options.Logger.Warn("index not written", "path", a.path, "version", string(a.next), "err", err)
+		}
+	}
+	return state, false, nil
+}
+
+// look reads the pointer: it is at base, or an earlier try has brought it to next. Otherwise it is too late.
+func (a *advance) look(ctx context.Context, l *link) (registry.State, *zk.Stat, error) {
+	state, stat, err := a.c.state(ctx, l, a.path)
+	if stat == nil {
+		return registry.State{}, nil, err
+	}
+	switch {
+	case err == nil && state.Version == a.base, err == nil && state.Version == a.next:
+		return state, stat, nil
+	case a.unknown && stat.Version != a.version+1:
+		// Not one change since but more, or the node is another: the first of them may have been ours.
+		return registry.State{}, nil, fmt.Errorf("it has moved on to %q: %w", state.Version, registry.ErrUnknown)
+	case err != nil:
+		return registry.State{}, nil, fmt.Errorf("%w: %w", registry.ErrConflict, err)
+	}
+	a.unknown = false
+	return state, nil, fmt.Errorf("it is at %q: %w", state.Version, registry.ErrConflict)
+}
+
+// commit is the transaction. It fails without effect if the data is not of that version any more, or the place in the queue is
+// lost; both call for a new look.
+func (a *advance) commit(ctx context.Context, l *link, held *place, version int32) (state registry.State, again bool, err error) {
+	var ops []any
+	if held != nil {
+		ops = append(ops, &zk.CheckVersionRequest{Path: held.path(), Version: -1})
+	}
+	ops = append(ops, &zk.SetDataRequest{Path: a.path, Data: []byte(a.next), Version: version})
+	if held != nil && a.index == nil {
+		ops = append(ops, &zk.DeleteRequest{Path: held.path(), Version: -1})
+	}
+	results, err := multi(ctx, l, ops...)
+	var refused *failedOp
+	switch {
+	case err == nil:
+		held.left(a.index == nil)
+	case errors.Is(err, errLost):
+		a.unknown, a.version = true, version
+		return registry.State{}, true, nil
+	case errors.Is(err, errAbandoned):
+		a.unknown = true
+		return registry.State{}, false, a.outcome(err)
+	case errors.As(err, &refused) && (errors.Is(err, registry.ErrConflict) || errors.Is(err, registry.ErrNotExist)):
+		return registry.State{}, true, nil
+	default:
+		return registry.State{}, false, a.outcome(err)
+	}
+	for _, r := range results {
+		if r.Stat != nil {
+			state = registry.State{Exists: true, Version: a.next, Order: registry.Order(l.order(r.Stat.Mzxid))}
+		}
+	}
+	return state, false, nil
+}

@@ -1,0 +1,32 @@
+package zookeeper_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/kingpinfs/kingpin/registry/embedded"
+	"github.com/kingpinfs/kingpin/registry/registrytest"
+	"github.com/kingpinfs/kingpin/registry/zookeeper"
+)
+
+// withBodies is a whole registry: bodies are not ZooKeeper's business.
+type withBodies struct {
+	*zookeeper.Client
+	registrytest.Bodies
+}
+
+func TestConformance(t *testing.T) {
+	registrytest.Test(t, func(t *testing.T) (a, b registrytest.Registry) {
+		_, servers := ensemble(t)
+		bodies, err := embedded.Open(filepath.Join(t.TempDir(), "bodies.db"), embedded.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := bodies.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return withBodies{open(t, servers, zookeeper.Options{}), bodies}, withBodies{open(t, servers, zookeeper.Options{}), bodies}
+	})
+}

@@ -1,0 +1,108 @@
+package zookeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+const defaultPort = "2181"
+
+// server is one entry of the list, and where it was found last.
+type server struct {
+	host, port string
+	found      []string // addresses, from the last lookup that worked
+}
+
+// address is one of a server's addresses.
+type address struct {
+	host string // for its certificate
+	dial string // IP:port
+}
+
+// parseServers reads host:port,host:port/chroot as ZooKeeper's own clients do. An IPv6 address stands in brackets.
+func parseServers(s string) (servers []server, chroot string, err error) {
+	list := s
+	if slash := strings.IndexByte(s, '/'); slash >= 0 {
+		list, chroot = s[:slash], strings.TrimRight(s[slash:], "/")
+	}
+	if chroot != "" {
+		if _, err := registry.ParsePointer(chroot); err != nil {
+			return nil, "", fmt.Errorf("ZooKeeper servers %q: chroot: %w", s, err)
+		}
+	}
+	for entry := range strings.SplitSeq(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue // a comma too many
+		}
+		one, err := parseServer(entry)
+		if err != nil {
+			return nil, "", fmt.Errorf("ZooKeeper servers %q: %w", s, err)
+		}
+		servers = append(servers, one)
+	}
+	if len(servers) == 0 {
+		return nil, "", fmt.Errorf("ZooKeeper servers %q name no host: %w", s, registry.ErrInvalid)
+	}
+	return servers, chroot, nil
+}
+
+func parseServer(s string) (server, error) {
+	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return server{host: addr.String(), port: defaultPort}, nil
+	}
+	if !strings.Contains(s, ":") {
+		s += ":" + defaultPort
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return server{}, fmt.Errorf("%w: %w", registry.ErrInvalid, err)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); host == "" || err != nil || n == 0 {
+		return server{}, fmt.Errorf("%q is not host:port: %w", s, registry.ErrInvalid)
+	}
+	return server{host: host, port: port}, nil
+}
+
+// addresses are those of all servers, in random order. A host that cannot be looked up now is where it was the last time: DNS is
+// often away together with something else.
+func (c *Client) addresses(ctx context.Context) ([]address, error) {
+	var all []address
+	var failures []error
+	for i := range c.servers {
+		s := &c.servers[i]
+		found, err := []string{s.host}, error(nil)
+		if _, notAddress := netip.ParseAddr(s.host); notAddress != nil {
+			found, err = c.lookup(ctx, s.host)
+		}
+		if err != nil {
+			failures = append(failures, err)
+			found = s.found
+		}
+		s.found = found
+		for _, ip := range found {
+			all = append(all, address{host: s.host, dial: net.JoinHostPort(ip, s.port)})
+		}
+	}
+	if len(all) == 0 {
+		return nil, errors.Join(failures...)
+	}
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all, nil
+}
+
+func (c *Client) lookup(ctx context.Context, host string) ([]string, error) {
+	found, err := c.options.Lookup(ctx, host)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%s has no address", host)
+	}
+	return found, err
+}
