@@ -33,12 +33,28 @@ const (
 type announcer struct {
 	f        *FS
 	released map[disk.Stamp]bool // old versions that nobody holds any more, as the kernel said
+	known    map[disk.File]bool  // files that were announced before
 	graph    disk.Graph          // as it was announced last
+}
+
+func (f *FS) newAnnouncer() *announcer {
+	a := &announcer{f: f, released: map[disk.Stamp]bool{}, known: map[disk.File]bool{}, graph: f.store.Graph()}
+	for _, kind := range []registry.Kind{registry.Config, registry.Serverset, registry.Decider} {
+		for _, e := range f.store.List(kind) {
+			a.known[e.File] = true
+		}
+	}
+	for _, e := range f.store.Unannounced() {
+		if len(f.store.SupersededOf(e.File)) == 0 {
+			delete(a.known, e.File)
+		}
+	}
+	return a
 }
 
 // announce runs until ctx ends. Versions that were committed and not announced when the last server died come first.
 func (f *FS) announce(ctx context.Context) {
-	a := &announcer{f: f, released: map[disk.Stamp]bool{}, graph: f.store.Graph()}
+	a := f.newAnnouncer()
 	changes := make(chan disk.Changed)
 	f.background.Go(func() {
 		defer close(changes)
@@ -97,28 +113,42 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 	a.f.store.Announced(announced...)
 }
 
-// touches are the ops that raise the events of one file: on the name, unless the writer's own close does it, and on every old version
-// that somebody still watches.
+// touches are the ops that raise the events of one file: on the name, unless the writer's own system calls do it, and on every old
+// version that somebody still watches.
 func (a *announcer) touches(ctx context.Context, file disk.File, current disk.Entry, exists bool) []keeper.Op {
 	var ops []keeper.Op
-	if exists && current.Origin != closed && current.Origin != synced {
+	known := a.known[file]
+	switch {
+	case !exists && known:
+		delete(a.known, file)
+		a.vanish(ctx, file)
+	case !exists, current.Origin == closed, current.Origin == synced:
+	case !known && current.Origin == 0:
+		a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)})
+	default:
 		ops = append(ops, a.touch(file))
+	}
+	if exists {
+		a.known[file] = true
 	}
 	held := a.ask(ctx, a.f.store.SupersededOf(file))
 	for i, stamp := range held {
 		name := strconv.FormatUint(uint64(stamp), 10)
-		ops = append(ops, keeper.Op{Kind: keeper.Touch, Path: filepath.Join(a.f.mount, fixedDirs[pokeNode].name, name)})
-		end := keeper.Op{Kind: keeper.InvalidateEntry, Parent: pokeNode, Name: name} // or our own lookup keeps it alive
-		if i < len(held)-maxHeld {
-			end = keeper.Op{Kind: keeper.DeleteEntry, Parent: pokeNode, Node: uint64(stamp), Name: name}
+		path := filepath.Join(a.f.mount, fixedDirs[pokeNode].name, name)
+		if !exists || i < len(held)-maxHeld {
+			ops = append(ops, keeper.Op{Kind: keeper.RemoveFile, Path: path})
+			continue
 		}
-		ops = append(ops, end)
+		forget := keeper.Op{Kind: keeper.InvalidateEntry, Parent: pokeNode, Name: name} // or our own lookup keeps it alive
+		ops = append(ops, keeper.Op{Kind: keeper.Touch, Path: path}, forget)
 	}
 	return ops
 }
 
+func (a *announcer) path(file disk.File) string { return filepath.Join(a.f.mount, file.String()) }
+
 func (a *announcer) touch(file disk.File) keeper.Op {
-	return keeper.Op{Kind: keeper.Touch, Path: filepath.Join(a.f.mount, file.Kind.String(), file.Name)}
+	return keeper.Op{Kind: keeper.Touch, Path: a.path(file)}
 }
 
 // afterSync raises the event on the name of a version that was published by fsync, unless the writer closes the file first: its
@@ -186,44 +216,6 @@ func (a *announcer) prune() {
 		}
 		delete(a.released, e.Stamp)
 	}
-}
-
-// edges makes the kernel forget what changed in the graph since the last time.
-func (a *announcer) edges(ctx context.Context) {
-	graph := a.f.store.Graph()
-	var ops []keeper.Op
-	for _, pair := range [][2]disk.Graph{{graph, a.graph}, {a.graph, graph}} {
-		for _, dir := range pair[0].Dirs {
-			other, ok := pair[1].Dir(dir.Name)
-			if !ok {
-				ops = append(ops, keeper.Op{Kind: keeper.InvalidateEntry, Parent: rootNode, Name: string(dir.Name)})
-				continue
-			}
-			changed := changedLinks(dir, other)
-			for _, edge := range changed {
-				ops = append(ops, keeper.Op{Kind: keeper.InvalidateEntry, Parent: dir.ID, Name: string(edge)})
-			}
-			if len(changed) > 0 {
-				ops = append(ops, keeper.Op{Kind: keeper.InvalidateInode, Node: dir.ID})
-			}
-		}
-	}
-	if len(ops) > 0 {
-		ops = append(ops, keeper.Op{Kind: keeper.InvalidateInode, Node: rootNode})
-	}
-	a.poke(ctx, ops)
-	a.graph = graph
-}
-
-// changedLinks are the edges of dir that other does not have.
-func changedLinks(dir, other disk.Dir) []registry.Edge {
-	var edges []registry.Edge
-	for _, l := range dir.Links {
-		if _, ok := other.Link(l.Edge); !ok {
-			edges = append(edges, l.Edge)
-		}
-	}
-	return edges
 }
 
 // poke has ops done, in batches, and does not give up while ctx lasts: an event may come twice, never zero times.

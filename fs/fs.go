@@ -94,6 +94,8 @@ type FS struct {
 	redirects redirects
 	deferrals map[uint32]*deferral // by thread
 	refusals  map[uint64]*refusal  // by node id
+	birth     *birth               // what the poker is acting out
+	own       map[ownEdit]time.Time
 	removals  removals
 
 	statusByID map[uint64]string
@@ -138,6 +140,7 @@ func New(store *disk.Store, o Options) *FS {
 		deferrals:     map[uint32]*deferral{},
 		refusals:      map[uint64]*refusal{},
 		removals:      removals{},
+		own:           map[ownEdit]time.Time{},
 		statusByID:    map[uint64]string{},
 	}
 	f.o.Status = maps.Clone(o.Status)

@@ -107,7 +107,7 @@ wait`, "late\n", false, ""},
 // TestOneGestureOneVersion counts: a version number would tell two versions from one only if none is skipped.
 func TestOneGestureOneVersion(t *testing.T) {
 	m := start(t)
-	published := func() int { return strings.Count(m.log.String(), "msg=published name="+aConfig) }
+	published := func() int { return strings.Count(m.log.String(), "version of="+aConfig) }
 	for _, script := range []string{
 		`echo hello > $f`, `echo more >> $f`, `exec 3> $f; echo a >&3; echo b >&3; exec 3>&-`, `sed -i s/a/c/ $f`,
 		`python3 -c "

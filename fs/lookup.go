@@ -17,6 +17,9 @@ func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse
 	parent, thread := in.NodeId, in.Pid
 	out.Generation = 1
 	f.awaitDeferred(thread, parent, name)
+	if st, ok := f.birthLookup(in, name, out); ok {
+		return st
+	}
 	if d := f.redirected(thread, parent, name); d != nil {
 		f.draftEntry(out, d)
 		return fuse.OK
@@ -100,7 +103,11 @@ func (f *FS) lookupPoke(name string, out *fuse.EntryOut) bool {
 		return false
 	}
 	f.versionEntry(out, e)
-	out.EntryValid, out.EntryValidNsec = 0, 0
+	out.SetEntryTimeout(0)
+	if _, exists := f.store.Current(e.File); !exists {
+		out.Nlink = 1 // it is about to be unlinked, and at no links its watchers hear that it is deleted
+		out.SetAttrTimeout(0)
+	}
 	return true
 }
 

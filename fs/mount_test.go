@@ -154,6 +154,7 @@ func (p *publisher) commit(file disk.File, body []byte, author, message string, 
 	if err != nil {
 		return disk.Entry{}, err
 	}
+	slog.Info("version", "of", file.Name)
 	return entries[0], nil
 }
 
@@ -184,6 +185,11 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/publish":
 		kind := map[string]registry.Kind{"config": registry.Config, "serverset": registry.Serverset, "decider": registry.Decider}[q.Get("kind")]
 		_, err = p.commit(disk.File{Kind: kind, Name: q.Get("name")}, body, "elsewhere@there", "remote", 0)
+	case "/remove":
+		err = p.store.Remove(disk.File{Kind: registry.Config, Name: q.Get("name")})
+	case "/ungraph":
+		delete(p.edges, registry.Dependency(q.Get("dep")))
+		err = p.store.SetGraph(p.edges)
 	case "/graph":
 		dep := registry.Dependency(q.Get("dep"))
 		p.edges[dep] = nil

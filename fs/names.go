@@ -69,7 +69,7 @@ func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, cur
 	p := f.publication(d, renamed)
 	d.mu.Unlock()
 	p.Name, p.Base, p.CompareAndSet, p.Create = registry.Name(target.Name), current.Version, false, create
-	e, err := f.send(ctx, p)
+	e, err := f.o.Publish(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,9 @@ func (f *FS) renameScratch(d *draft, name string) {
 
 // Unlink removes a scratch file, or a member of a dependency. A config is not removed by rm: what others read must not vanish.
 func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	if f.born(in, name, true) || f.isPoker(in) && in.NodeId == pokeNode {
+		return fuse.OK
+	}
 	if d := f.scratchOf(in.NodeId, name, in.Uid); d != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -151,8 +154,13 @@ func (f *FS) unlinkGone(in *fuse.InHeader, name string) fuse.Status {
 
 // Symlink subscribes everybody who has the dependency: ln -s ../config/NAME x.dep/.
 func (f *FS) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
-	c := f.caller(in)
 	dir, ok := depByID(f.store.Graph(), in.NodeId)
+	if f.born(in, name, false) {
+		link, _ := dir.Link(registry.Edge(name))
+		f.linkEntry(out, link)
+		return fuse.OK
+	}
+	c := f.caller(in)
 	if !ok {
 		return fuse.EPERM
 	}
@@ -187,14 +195,21 @@ func (f *FS) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, 
 
 // edit changes the graph without holding up the directory.
 func (f *FS) edit(thread uint32, d *deferral, e Edit) fuse.Status {
-	repeated, err := f.later(thread, d, func(ctx context.Context) error { return f.o.Edit(ctx, e) })
+	own := ownEdit{d.key.parent, d.key.name, e.Kind}
+	repeated, err := f.later(thread, d, func(ctx context.Context) error {
+		f.expectOwn(own)
+		err := f.o.Edit(ctx, e)
+		if err != nil {
+			f.unexpectOwn(own)
+		}
+		return err
+	})
 	switch {
 	case !repeated:
 		return fuse.Status(syscall.ESTALE)
 	case err != nil:
 		return f.refuse(d.path, d.caller, err)
 	}
-	f.log.Info("edited", "dependency", d.path, "edge", d.key.name, "by", d.key.op, "writer", d.caller)
 	return fuse.OK
 }
 
@@ -254,13 +269,20 @@ func (f *FS) refusalPath(dir uint64, name string) string {
 }
 
 // Mkdir is refused: a dependency that nobody follows would not be seen here.
-func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, _ *fuse.EntryOut) fuse.Status {
+func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	if dir, ok := f.store.Graph().Dir(registry.Dependency(name)); f.born(&in.InHeader, name, false) && ok {
+		f.depEntry(out, dir)
+		return fuse.OK
+	}
 	err := fmt.Errorf("to make a dependency: kingpin dep create %s: %w", name, syscall.EPERM)
 	return f.refuse("dep/"+name, f.caller(&in.InHeader), err)
 }
 
 // Rmdir is refused: a dependency is deleted for everybody.
 func (f *FS) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
+	if f.born(in, name, true) {
+		return fuse.OK
+	}
 	err := fmt.Errorf("to delete a dependency: kingpin dep delete %s: %w", name, syscall.EPERM)
 	return f.refuse("dep/"+name, f.caller(in), err)
 }

@@ -89,10 +89,10 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 	tail := p.Body[min(d.start0, int64(len(p.Body))):]
 	d.mu.Unlock()
 
-	e, err := f.send(ctx, p)
+	e, err := f.o.Publish(ctx, p)
 	for try := 0; appended && errors.Is(err, registry.ErrConflict) && try < maxRebases; try++ {
 		if p, err = f.rebase(d, p, tail); err == nil {
-			e, err = f.send(ctx, p)
+			e, err = f.o.Publish(ctx, p)
 		}
 	}
 
@@ -129,17 +129,6 @@ func (f *FS) publication(d *draft, gesture uint64) Publication {
 		d.expect = nil
 	}
 	return p
-}
-
-func (f *FS) send(ctx context.Context, p Publication) (disk.Entry, error) {
-	started := time.Now()
-	e, err := f.o.Publish(ctx, p)
-	if err != nil {
-		return e, err
-	}
-	f.log.Info("published", "name", p.Name, "version", e.Version, "author", p.Author, "size", len(p.Body),
-		"took", time.Since(started))
-	return e, nil
 }
 
 // rebase puts what was appended behind the version that won the race.

@@ -14,10 +14,15 @@ import (
 // watch runs inotifywait on a path and returns its lines.
 func (m *machine) watch(path string) *watcher {
 	m.t.Helper()
+	return m.watchFor(path, "close_write", "%f")
+}
+
+func (m *machine) watchFor(path, events, format string) *watcher {
+	m.t.Helper()
 	if _, err := exec.LookPath("inotifywait"); err != nil {
 		skip(m.t, "inotifywait is not installed")
 	}
-	cmd := exec.Command("inotifywait", "-m", "-e", "close_write", "--format", "%f", path)
+	cmd := exec.Command("inotifywait", "-m", "-e", events, "--format", format, path)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		m.t.Fatal(err)
@@ -63,6 +68,14 @@ func (w *watcher) next() string {
 		w.t.Fatal("no event")
 	}
 	return ""
+}
+
+// expect waits for an event and checks its line.
+func (w *watcher) expect(line string) {
+	w.t.Helper()
+	if got := w.next(); got != line {
+		w.t.Fatalf("event %q, want %q", got, line)
+	}
 }
 
 // quiet makes sure that no event is left over.
@@ -129,6 +142,46 @@ func TestSyncIsOneEvent(t *testing.T) {
 			dir.next()
 		}
 	}
+}
+
+// TestNamesComeAndGo: what is created and removed elsewhere makes the events of a creation and a removal here.
+func TestNamesComeAndGo(t *testing.T) {
+	m := start(t)
+	const other = "config.manageddata.test.other"
+	dir := m.watchFor(filepath.Dir(m.config()), "create,delete,close_write", "%e %f")
+	m.remote("config", other, "new\n")
+	dir.expect("CREATE " + other)
+	dir.expect("CLOSE_WRITE,CLOSE " + other)
+	dir.quiet("a creation")
+	file := m.watchFor(m.path("config/"+other), "delete_self", "%e")
+	m.remote("config", other, "newer\n")
+	dir.expect("CLOSE_WRITE,CLOSE " + other)
+	dir.quiet("an update")
+	m.order("/remove?name="+other, "")
+	dir.expect("DELETE " + other)
+	dir.quiet("a removal")
+	file.expect("DELETE_SELF")
+	if _, err := os.Stat(m.path("config/" + other)); !os.IsNotExist(err) {
+		t.Errorf("still there: %v", err)
+	}
+
+	root := m.watchFor(m.mount, "create,delete", "%e %f")
+	m.order("/graph?dep=web.dep", "")
+	root.expect("CREATE,ISDIR web.dep")
+	members := m.watchFor(m.path("web.dep"), "create,delete", "%e %f")
+	m.order("/graph?dep=web.dep", aConfig)
+	members.expect("CREATE " + aConfig)
+	m.order("/graph?dep=web.dep", "")
+	members.expect("DELETE " + aConfig)
+	if out, err := m.shell("ln -s ../config/" + aConfig + " $m/web.dep/ && rm $m/web.dep/" + aConfig); err != nil {
+		t.Fatal(err, out)
+	}
+	members.expect("CREATE " + aConfig)
+	members.expect("DELETE " + aConfig)
+	members.quiet("a gesture here")
+	m.order("/ungraph?dep=web.dep", "")
+	root.expect("DELETE,ISDIR web.dep")
+	root.quiet("everything")
 }
 
 // TestWatchOutlivesTheServer: a watch set before the server died hears of what comes after.

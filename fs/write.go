@@ -117,6 +117,9 @@ func (f *FS) reviveDraft(in *fuse.OpenIn) fuse.Status {
 // Create makes a scratch file, or begins a config that does not exist yet where that is allowed. It is local: the kernel holds
 // the directory's lock.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	if f.born(&in.InHeader, name, false) {
+		return f.createBorn(in, name, out)
+	}
 	c := f.caller(&in.InHeader)
 	if in.NodeId != configNode {
 		return fuse.EPERM

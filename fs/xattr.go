@@ -25,8 +25,8 @@ const maxXattr = 4096
 
 // xattrs are the attributes of a node by name.
 func (f *FS) xattrs(node uint64) map[string]string {
-	e, ok := f.store.ByStamp(disk.Stamp(node))
-	if classify(node) != versionClass || !ok {
+	e, ok := f.version(node)
+	if !ok {
 		return nil
 	}
 	all := map[string]string{
@@ -50,6 +50,21 @@ func (f *FS) xattrs(node uint64) map[string]string {
 		all["last_error"] = string(text)
 	}
 	return all
+}
+
+// version is what a node is a version of; a draft is one of what it was made from, or has published last.
+func (f *FS) version(node uint64) (disk.Entry, bool) {
+	switch classify(node) {
+	case versionClass:
+		return f.store.ByStamp(disk.Stamp(node))
+	case draftClass:
+		if d := f.draft(node); d != nil {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.base, d.base.Stamp != 0
+		}
+	}
+	return disk.Entry{}, false
 }
 
 // dependenciesOf are the dependencies followed here that hold the file.

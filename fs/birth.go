@@ -1,0 +1,201 @@
+package fs
+
+import (
+	"context"
+	"path/filepath"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// The kernel raises the events of a name that comes or goes when somebody makes or removes it through the mount. For what came
+// from elsewhere the poker does so: to its thread a new name is hidden until its own CREATE, MKDIR or SYMLINK, and a name that is
+// gone is still there until its own UNLINK or RMDIR. Nothing is made or removed by these; they answer with what is true already.
+
+// maxBirths is how often the poker tries. Somebody who looks a new name up between the invalidation and the CREATE makes the kernel open the
+// file instead of creating it, and no event is raised.
+const maxBirths = 5
+
+// birth is the name whose coming or going the poker is acting out.
+type birth struct {
+	parent uint64
+	name   string
+	dying  func(*fuse.EntryOut) // fills what was there; nil: the name is new
+	done   bool                 // the kernel has asked for it
+}
+
+// act sets what the poker sees while it performs op, and says whether the kernel took it for a birth or a death.
+func (a *announcer) act(ctx context.Context, b birth, op keeper.Op) bool {
+	a.f.mu.Lock()
+	a.f.birth = &b
+	a.f.mu.Unlock()
+	forget := keeper.Op{Kind: keeper.InvalidateEntry, Parent: b.parent, Name: b.name}
+	a.poke(ctx, []keeper.Op{forget, op, forget})
+	a.f.mu.Lock()
+	defer a.f.mu.Unlock()
+	a.f.birth = nil
+	return b.done
+}
+
+// appear raises the event that a name has come.
+func (a *announcer) appear(ctx context.Context, parent uint64, name string, op keeper.Op) {
+	for range maxBirths {
+		if a.act(ctx, birth{parent: parent, name: name}, op) || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// vanish raises the event that a file has gone. Its last version is shown with a single link, so that those who watch it hear
+// that it is deleted.
+func (a *announcer) vanish(ctx context.Context, file disk.File) {
+	old := a.f.store.SupersededOf(file)
+	if len(old) == 0 {
+		return
+	}
+	last := old[len(old)-1]
+	show := func(out *fuse.EntryOut) {
+		a.f.versionEntry(out, last)
+		out.Nlink = 1
+		out.SetEntryTimeout(0)
+		out.SetAttrTimeout(0)
+	}
+	a.act(ctx, birth{parent: dirOf(file), name: file.Name, dying: show}, keeper.Op{Kind: keeper.RemoveFile, Path: a.path(file)})
+}
+
+// edges raises the events of what has changed in the graph since the last time, and makes the kernel forget the old entries.
+func (a *announcer) edges(ctx context.Context) {
+	old, graph := a.graph, a.f.store.Graph()
+	a.graph = graph
+	for _, dir := range old.Dirs {
+		now, ok := graph.Dir(dir.Name)
+		a.linksGone(ctx, dir, now)
+		if !ok {
+			show := func(out *fuse.EntryOut) { a.f.depEntry(out, dir) }
+			op := keeper.Op{Kind: keeper.RemoveDir, Path: filepath.Join(a.f.mount, string(dir.Name))}
+			a.act(ctx, birth{parent: rootNode, name: string(dir.Name), dying: show}, op)
+		}
+	}
+	for _, dir := range graph.Dirs {
+		was, ok := old.Dir(dir.Name)
+		if !ok {
+			op := keeper.Op{Kind: keeper.MakeDir, Path: filepath.Join(a.f.mount, string(dir.Name))}
+			a.appear(ctx, rootNode, string(dir.Name), op)
+		}
+		a.linksCome(ctx, dir, was)
+		a.poke(ctx, []keeper.Op{{Kind: keeper.InvalidateInode, Node: dir.ID}})
+	}
+	a.poke(ctx, []keeper.Op{{Kind: keeper.InvalidateInode, Node: rootNode}})
+}
+
+func (a *announcer) linksGone(ctx context.Context, was, now disk.Dir) {
+	for _, link := range was.Links {
+		if _, ok := now.Link(link.Edge); ok || a.f.takeOwn(ownEdit{was.ID, string(link.Edge), Unsubscribe}) {
+			continue
+		}
+		show := func(out *fuse.EntryOut) { a.f.linkEntry(out, link) }
+		op := keeper.Op{Kind: keeper.RemoveFile, Path: a.linkPath(was, link.Edge)}
+		a.act(ctx, birth{parent: was.ID, name: string(link.Edge), dying: show}, op)
+	}
+}
+
+func (a *announcer) linksCome(ctx context.Context, now, was disk.Dir) {
+	for _, link := range now.Links {
+		if _, ok := was.Link(link.Edge); ok || a.f.takeOwn(ownEdit{now.ID, string(link.Edge), Subscribe}) {
+			continue
+		}
+		op := keeper.Op{Kind: keeper.MakeLink, Path: a.linkPath(now, link.Edge), Name: linkTarget(link.Edge)}
+		a.appear(ctx, now.ID, string(link.Edge), op)
+	}
+}
+
+func (a *announcer) linkPath(dir disk.Dir, e registry.Edge) string {
+	return filepath.Join(a.f.mount, string(dir.Name), string(e))
+}
+
+// ownEdit is a change of the graph that a system call here is making: it raises the event, so the poker must not.
+type ownEdit struct {
+	parent uint64
+	name   string
+	kind   EditKind
+}
+
+// takeOwn says whether a change of the graph was made here, once. What was announced to come and never did is forgotten in time.
+func (f *FS) takeOwn(e ownEdit) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	when, ok := f.own[e]
+	delete(f.own, e)
+	return ok && now().Sub(when) < deferralLife
+}
+
+// expectOwn notes a change of the graph that is about to be made here; unexpectOwn that it was not made.
+func (f *FS) expectOwn(e ownEdit) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for other, when := range f.own {
+		if now().Sub(when) > deferralLife {
+			delete(f.own, other)
+		}
+	}
+	f.own[e] = now()
+}
+
+func (f *FS) unexpectOwn(e ownEdit) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.own, e)
+}
+
+// born says whether a request is the poker's, acting out that a name comes or goes; its answer ends the act.
+func (f *FS) born(in *fuse.InHeader, name string, dying bool) bool {
+	if !f.isPoker(in) {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.birth
+	if b == nil || b.parent != in.NodeId || b.name != name || (b.dying != nil) != dying {
+		return false
+	}
+	b.done = true
+	return true
+}
+
+// birthLookup answers a lookup by the poker of the name that it acts for.
+func (f *FS) birthLookup(in *fuse.InHeader, name string, out *fuse.EntryOut) (fuse.Status, bool) {
+	if !f.isPoker(in) {
+		return fuse.OK, false
+	}
+	f.mu.Lock()
+	b := f.birth
+	f.mu.Unlock()
+	switch {
+	case b == nil || b.parent != in.NodeId || b.name != name:
+		return fuse.OK, false
+	case b.dying != nil:
+		b.dying(out)
+		return fuse.OK, true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b.done { // looked up again after it was made: it is there
+		return fuse.OK, false
+	}
+	return fuse.ENOENT, true
+}
+
+// createBorn answers the poker's CREATE with the version that is already there.
+func (f *FS) createBorn(in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	e, ok := f.store.Current(disk.File{Kind: kindOfDir(in.NodeId), Name: name})
+	if !ok {
+		return fuse.Status(syscall.ESTALE)
+	}
+	f.versionEntry(&out.EntryOut, e)
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}
