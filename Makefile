@@ -50,10 +50,12 @@ tools:
 vet:
 	$(call stage,vet)
 	@go vet ./...
+	@go vet -tags soak ./integration
 
 staticcheck: $(STATICCHECK)
 	$(call stage,staticcheck)
 	@$(STATICCHECK) ./...
+	@$(STATICCHECK) -tags soak ./integration
 
 $(STATICCHECK):
 	$(call stage,building staticcheck)
@@ -100,7 +102,7 @@ integration-1:
 	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m -run '$(load)' ./integration
 
 soak: tools
-	@KINGPIN_SOAK=1 .ci/leave-nothing .ci/gotest -count=1 -timeout 2h -run Soak ./integration
+	@.ci/leave-nothing .ci/gotest -tags soak -count=1 -timeout 2h -run Soak ./integration
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
 		for target in $$(grep -hoE '^func Fuzz\w+' "$$dir"/*_test.go | cut -d' ' -f2); do \
 			echo "== $$package $$target"; \

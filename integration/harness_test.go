@@ -53,6 +53,10 @@ func runAll(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil { // else each command waits a second for other races
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := m.Run()
 	if err := Unmount(scratch); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
@@ -167,6 +171,9 @@ func startMonitor(t *testing.T, o Options) *Monitor {
 		t.Fatal(err)
 	}
 	limit := watchdog
+	if soaking {
+		limit = time.Hour
+	}
 	if deadline, ok := t.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)*9/10)
 	}

@@ -230,11 +230,16 @@ func (r *reader) finish(t *testing.T) sightings {
 
 // TestTornReads: a reader sees one whole version, however it reads, while a large config is published again and again.
 func TestTornReads(t *testing.T) {
-	const name = "config.manageddata.torn.large"
 	updates := 1000
 	if underLoad() {
 		updates = 150
 	}
+	huntTornReads(t, updates)
+}
+
+func huntTornReads(t *testing.T, updates int) {
+	t.Helper()
+	const name = "config.manageddata.torn.large"
 	m := monitor(t)
 	kingpin(t, m, "create", name)
 	path := m.Path("config", name)

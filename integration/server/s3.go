@@ -16,8 +16,13 @@ import (
 )
 
 const (
-	// s3Patience is what the server is given to answer for the first time, and to end. Both take it some 50 ms.
+	// s3Patience is what the server is given to answer for the first time, and to be gone after SIGKILL. Both take it some
+	// milliseconds.
 	s3Patience = 20 * time.Second
+
+	// s3Grace is what it is given to end by itself. With nobody connected it takes 100 ms; else it would wait 10 s for its clients
+	// to go.
+	s3Grace = time.Second
 
 	// versitygw is where make puts the binary, seen from the root of the repository.
 	versitygw = ".bin/versitygw-1.8.0"
@@ -128,23 +133,33 @@ func (s *S3Server) answers() error {
 			s.cmd = nil
 			return fmt.Errorf("versitygw ended before it answered:\n%s", s.output)
 		case <-limit:
-			return errors.Join(fmt.Errorf("versitygw does not answer at %s", s.Endpoint), s.end(syscall.SIGKILL))
+			return errors.Join(fmt.Errorf("versitygw does not answer at %s", s.Endpoint), s.kill())
 		}
 	}
 }
 
-// Stop ends the server as a service manager does. The second call does nothing.
+// Stop ends the server as an impatient service manager does. The second call does nothing.
 func (s *S3Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end(syscall.SIGTERM)
+	if s.cmd == nil {
+		return nil
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-s.exited:
+	case <-time.After(s3Grace):
+	}
+	return s.kill()
 }
 
 // Kill ends the server at once, as a power cut would. The second call does nothing.
 func (s *S3Server) Kill() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.end(syscall.SIGKILL)
+	return s.kill()
 }
 
 // Freeze keeps the server from answering anybody, without closing a connection, until thaw.
@@ -158,21 +173,21 @@ func (s *S3Server) Freeze() (thaw func() error, err error) {
 	return func() error { return process.Signal(syscall.SIGCONT) }, process.Signal(syscall.SIGSTOP)
 }
 
-// end ends the process and returns when it is gone. The caller holds mu.
-func (s *S3Server) end(signal syscall.Signal) error {
+// kill returns when the process is gone. The caller holds mu.
+func (s *S3Server) kill() error {
 	if s.cmd == nil {
 		return nil
 	}
 	process := s.cmd.Process
 	s.cmd = nil
-	if err := process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {
 	case <-s.exited:
 		return nil
 	case <-time.After(s3Patience):
-		return errors.Join(fmt.Errorf("versitygw did not end within %v of %v", s3Patience, signal), process.Kill())
+		return fmt.Errorf("versitygw outlives SIGKILL by %v", s3Patience)
 	}
 }
 
