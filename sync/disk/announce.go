@@ -60,7 +60,9 @@ func (s *Store) Removed() []Removal {
 	defer s.mu.RUnlock()
 	var removals []Removal
 	for f, removed := range s.index.removed {
-		removals = append(removals, Removal{f, removed.stamp})
+		if removed.told != 0 {
+			removals = append(removals, Removal{f, removed.stamp})
+		}
 	}
 	slices.SortFunc(removals, func(a, b Removal) int { return cmp.Compare(a.Stamp, b.Stamp) })
 	return removals

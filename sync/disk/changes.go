@@ -79,8 +79,10 @@ func (x *index) backlog(f *feed) {
 	for name := range x.news {
 		f.files[name] = struct{}{}
 	}
-	for name := range x.removed {
-		f.files[name] = struct{}{}
+	for name, removed := range x.removed {
+		if removed.told != 0 {
+			f.files[name] = struct{}{}
+		}
 	}
 	f.graph = !x.graph.equal(x.told)
 }

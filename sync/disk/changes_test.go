@@ -163,3 +163,65 @@ func TestUnannouncedVersionsAreKnownAfterARestart(t *testing.T) {
 		t.Errorf("unannounced: %v", got)
 	}
 }
+
+// An announcement that could only be recorded after the file was removed counts as what it is: earlier.
+func TestAnAnnouncementDuringARemovalIsNotForgotten(t *testing.T) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	armed := false
+	s := openAt(t, scratch(t), Options{step: func(at step) {
+		if armed && at == stepAppended {
+			close(reached)
+			<-release
+		}
+	}})
+	<-s.repaired
+	f := config("config.a")
+	e := commit(t, s, f, 1, "one")
+	if err := s.SetGraph(edges{"web.dep": {"config.a"}}); err != nil {
+		t.Fatal(err)
+	}
+	armed = true
+	removed := make(chan error)
+	go func() { removed <- s.Remove(f) }()
+	<-reached
+	s.Announced(e.Stamp)
+	s.GraphAnnounced(s.Graph())
+	close(release)
+	if err := <-removed; err != nil {
+		t.Fatal(err)
+	}
+	armed = false
+	for range 2 {
+		if got := s.Removed(); len(got) != 1 || got[0].File != f {
+			t.Errorf("removed: %v", got)
+		}
+		if !s.Graph().equal(s.AnnouncedGraph()) {
+			t.Error("the graph counts as unannounced")
+		}
+		s = reopen(t, s, Options{})
+	}
+}
+
+// A journal written anew holds what was announced and not yet recorded; to record it once more must do no harm.
+func TestAnAnnouncementDuringACheckpointCountsOnce(t *testing.T) {
+	s := openAt(t, scratch(t), Options{})
+	<-s.repaired
+	s.Announced(commit(t, s, config("config.a"), 1, "one").Stamp)
+	if err := s.SetGraph(edges{"web.dep": {"config.a"}}); err != nil {
+		t.Fatal(err)
+	}
+	s.writing.Lock()
+	s.GraphAnnounced(s.Graph())
+	if err := s.checkpoint(); err != nil {
+		t.Error(err)
+	}
+	s.writing.Unlock()
+	s.settle()
+	s = reopen(t, s, Options{})
+	if got := s.AnnouncedGraph(); !got.equal(s.Graph()) || len(got.Dirs[0].Links) != 1 {
+		t.Errorf("announced: %+v", got)
+	}
+	if got := s.Unannounced(); len(got) > 0 {
+		t.Errorf("unannounced: %+v", got)
+	}
+}

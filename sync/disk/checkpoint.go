@@ -18,7 +18,7 @@ func (j *journal) grown() bool { return j.size-j.base > max(minGrowth, j.base) }
 // checkpoint writes the journal anew, so that it holds the present alone. The caller holds writing.
 func (s *Store) checkpoint() error {
 	s.mu.RLock()
-	content := s.index.checkpoint()
+	content, heard := s.index.checkpoint(), len(s.heard)
 	s.mu.RUnlock()
 	path := s.dir.path("stage", "journal")
 	file, err := writeCheckpoint(path, content)
@@ -34,6 +34,9 @@ func (s *Store) checkpoint() error {
 	s.step(stepCheckpointRenamed)
 	s.journal.file.Close()
 	s.journal = journal{file: file, size: int64(len(content)), base: int64(len(content))}
+	s.mu.Lock()
+	s.heard = s.heard[heard:]
+	s.mu.Unlock()
 	if err := syncPath(string(s.dir)); err != nil {
 		// The old journal may come back after a power cut, so nothing may be promised that only the new one says.
 		s.journal.sick = fmt.Errorf("sync the new journal: %w", err)
@@ -86,6 +89,9 @@ func (x *index) checkpoint() []byte {
 		}
 	}
 	for f, removed := range x.removed {
+		if removed.told == 0 {
+			continue
+		}
 		add(remove{file: f, stamp: removed.stamp, told: removed.told})
 	}
 	add(graphChange{delta: diff(Graph{}, x.graph)})

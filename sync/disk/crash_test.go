@@ -290,7 +290,7 @@ func checkTorn(t *testing.T, dir string, f File, what string) {
 	if v == nil || v.entry.Order != 1 {
 		t.Errorf("%s: current is %+v", what, v)
 	}
-	if err := s.journal.append(appendOps(nil, []op{remove{file: f, stamp: 1}}), true, func() {}); err != nil {
+	if err := s.journal.append([]op{remove{file: f, stamp: 1}}, true, func() {}); err != nil {
 		t.Fatal(err)
 	}
 	again := &Store{dir: layout(dir), index: newIndex(3), log: quiet}

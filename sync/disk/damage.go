@@ -13,8 +13,9 @@ import (
 
 // condemn deals with a body that could not be opened because of cause. It returns nil if opening it again is worth while.
 func (s *Store) condemn(stamp Stamp, cause error) error {
-	retry := false
+	var retry bool
 	err := s.do(func(p *plan) error {
+		retry = false
 		s.mu.RLock()
 		v := s.index.versions[stamp]
 		s.mu.RUnlock()
@@ -73,6 +74,9 @@ func (p *plan) mend(v *version) bool {
 	s.log.Error("damaged version, and no older one is kept", "name", e.Name, "stamp", e.Stamp)
 	return false
 }
+
+// maxQuarantine is how many bad bodies are kept to be looked at.
+const maxQuarantine = 32
 
 // quarantine moves a bad body to where it can be looked at.
 func (s *Store) quarantine(e Entry) {

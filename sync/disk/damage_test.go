@@ -189,6 +189,23 @@ func TestABadOldVersionIsForgotten(t *testing.T) {
 	}
 }
 
+// Bad bodies are kept to be looked at, and a bad disk does not fill with them.
+func TestTheQuarantineIsBounded(t *testing.T) {
+	s := openAt(t, scratch(t), Options{})
+	<-s.repaired
+	for n := range 2 * maxQuarantine {
+		if err := os.WriteFile(s.dir.quarantine(Stamp(n)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = reopen(t, s, Options{})
+	<-s.repaired
+	left, err := os.ReadDir(s.dir.path("quarantine"))
+	if err != nil || len(left) != maxQuarantine || left[0].Name() != Stamp(maxQuarantine).String() {
+		t.Errorf("%d left: %v", len(left), err)
+	}
+}
+
 // Readers that find the same damage at once all get an error or good bytes, and one repair is made.
 func TestManyReadersFindTheSameDamage(t *testing.T) {
 	s := openAt(t, scratch(t), Options{Logger: quiet})

@@ -35,7 +35,7 @@ type file struct {
 // removal is one that the watchers have not heard of.
 type removal struct {
 	stamp Stamp
-	told  Stamp // they have heard of the file up to here
+	told  Stamp // they have heard of the file up to here; 0: never, so they need not hear of its end
 }
 
 // version is one body.
@@ -69,21 +69,16 @@ func (x *index) current(f File) *version {
 // list is the current versions of one kind, by name. It keeps the list for the next caller.
 func (x *index) list(kind registry.Kind) []*version {
 	if x.sorted[kind] == nil {
-		x.sorted[kind] = x.unlisted(kind)
+		versions := []*version{}
+		for f, known := range x.files {
+			if f.Kind == kind && known.current != nil {
+				versions = append(versions, known.current)
+			}
+		}
+		slices.SortFunc(versions, func(a, b *version) int { return cmp.Compare(a.entry.Name, b.entry.Name) })
+		x.sorted[kind] = versions
 	}
 	return x.sorted[kind]
-}
-
-// unlisted is the same without keeping it.
-func (x *index) unlisted(kind registry.Kind) []*version {
-	versions := []*version{}
-	for f, known := range x.files {
-		if f.Kind == kind && known.current != nil {
-			versions = append(versions, known.current)
-		}
-	}
-	slices.SortFunc(versions, func(a, b *version) int { return cmp.Compare(a.entry.Name, b.entry.Name) })
-	return versions
 }
 
 // damagedFiles sorted.
@@ -160,9 +155,7 @@ func (o remove) apply(x *index) {
 		delete(x.news, o.file)
 		x.age(o.file, known)
 	}
-	if heard != 0 { // who never heard of the file needs not hear of its end
-		x.removed[o.file] = removal{o.stamp, heard}
-	}
+	x.removed[o.file] = removal{o.stamp, heard}
 }
 
 func (o drop) apply(x *index) {
@@ -202,6 +195,8 @@ func (known *file) expired(keep int) []*version {
 func (o told) apply(x *index) {
 	if removed, ok := x.removed[o.file]; ok && removed.stamp <= o.stamp {
 		delete(x.removed, o.file)
+	} else if ok { // it is recorded after a removal that it came before
+		x.removed[o.file] = removal{removed.stamp, max(removed.told, o.stamp)}
 	}
 	if known := x.files[o.file]; known != nil && known.current != nil {
 		known.told = max(known.told, o.stamp)

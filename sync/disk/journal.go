@@ -91,13 +91,18 @@ func readJournal(file *os.File, each func(payload []byte, end int64) error) (r r
 	return r, nil
 }
 
-// append adds records in one write, and calls written then. With durable it returns when they are on the disk. After an error
+// append adds ops as one record, and calls written then. With durable it returns when they are on the disk. After an error
 // they are not in the journal.
-func (j *journal) append(records []byte, durable bool, written func()) error {
+func (j *journal) append(ops []op, durable bool, written func()) error {
 	if j.sick != nil {
 		return j.sick
 	}
-	_, err := j.file.WriteAt(records, j.size)
+	var payload []byte
+	for _, o := range ops {
+		payload = o.append(payload)
+	}
+	record := appendRecord(nil, payload)
+	_, err := j.file.WriteAt(record, j.size)
 	if err != nil {
 		err = fmt.Errorf("write journal: %w", err)
 	} else if written(); durable {
@@ -108,7 +113,7 @@ func (j *journal) append(records []byte, durable bool, written func()) error {
 		}
 	}
 	if err == nil {
-		j.size += int64(len(records))
+		j.size += int64(len(record))
 		return nil
 	}
 	if cut := j.file.Truncate(j.size); cut != nil {

@@ -78,7 +78,7 @@ func TestAJournalFromTheFutureIsAnErrorAndLeftAlone(t *testing.T) {
 	s := openAt(t, scratch(t), Options{})
 	commit(t, s, config("config.a"), 1, "x")
 	<-s.repaired
-	if err := s.journal.append(appendRecord(nil, []byte{200, 1, 2, 3}), true, func() {}); err != nil {
+	if _, err := s.journal.file.WriteAt(appendRecord(nil, []byte{200, 1, 2, 3}), s.journal.size); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -81,7 +82,7 @@ func fillPage(t *testing.T, s *Store) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	rest := 2*os.Getpagesize() - int(s.journal.size)%os.Getpagesize() - recordHeader
-	if err := s.journal.append(appendRecord(nil, bytes.Repeat([]byte{opComplete}, rest)), true, func() {}); err != nil {
+	if err := s.journal.append(slices.Repeat([]op{complete{}}, rest), true, func() {}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -99,10 +99,10 @@ func (s *Store) open(wait time.Duration) error {
 	if err := os.MkdirAll(string(s.dir), 0o755); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	exists, err := s.dir.check()
-	if err != nil {
-		return err
+	if _, err := s.dir.check(); err != nil {
+		return err // before anything is touched
 	}
+	var err error
 	for deadline := time.Now().Add(wait); ; time.Sleep(2 * time.Millisecond) {
 		s.lock, s.readOnly, err = s.dir.acquire()
 		if err == nil {
@@ -111,6 +111,10 @@ func (s *Store) open(wait time.Duration) error {
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
 			return err
 		}
+	}
+	exists, err := s.dir.check()
+	if err != nil {
+		return err // somebody else had it until now
 	}
 	if err := s.dir.create(exists); err != nil {
 		return err
@@ -227,22 +231,13 @@ func (s *Store) List(kind registry.Kind) []Entry {
 		return nil
 	}
 	s.mu.RLock()
-	sorted := s.index.sorted[kind] != nil
-	if !sorted {
-		s.mu.RUnlock()
-		s.mu.Lock()
-		s.index.list(kind)
-		s.mu.Unlock()
-		s.mu.RLock()
-	}
-	defer s.mu.RUnlock()
 	list := s.index.sorted[kind]
-	if list == nil { // a name came or went in between
-		list = s.index.unlisted(kind)
+	if list != nil {
+		defer s.mu.RUnlock()
+		return appendEntries(make([]Entry, 0, len(list)), list)
 	}
-	entries := make([]Entry, len(list))
-	for i, v := range list {
-		entries[i] = v.entry
-	}
-	return entries
+	s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return appendEntries(nil, s.index.list(kind))
 }

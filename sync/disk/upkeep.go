@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,6 +31,7 @@ func (s *Store) upkeep() {
 	s.repairPlain()
 	s.sweepStage()
 	s.sweepBodies()
+	s.sweepQuarantine()
 	close(s.repaired)
 	for {
 		var retry <-chan time.Time
@@ -215,6 +217,22 @@ func (s *Store) sweepBodies() {
 	}
 	if err := s.Drop(gone...); err != nil && !errors.Is(err, fs.ErrClosed) {
 		s.log.Warn("old versions without a body not forgotten", "err", err)
+	}
+}
+
+// sweepQuarantine lets the oldest bad bodies go.
+func (s *Store) sweepQuarantine() {
+	var stamps []Stamp
+	_ = eachName(s.dir.path("quarantine"), func(name string) {
+		if stamp, err := parseStamp(name); err == nil {
+			stamps = append(stamps, stamp)
+		}
+	})
+	slices.Sort(stamps)
+	for _, stamp := range stamps[:max(0, len(stamps)-maxQuarantine)] {
+		if err := os.RemoveAll(s.dir.quarantine(stamp)); err != nil {
+			s.log.Warn("bad body not removed", "err", err)
+		}
 	}
 }
 

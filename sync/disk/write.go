@@ -48,8 +48,8 @@ type plan struct {
 
 // do carries out a change. Whoever gets the directory carries out everything that waits for it, so that many callers share
 // one wait for the disk.
-func (s *Store) do(make func(p *plan) error) error {
-	r := &request{plan: make}
+func (s *Store) do(change func(p *plan) error) error {
+	r := &request{plan: change}
 	s.waiting.Lock()
 	s.waiting.requests = append(s.waiting.requests, r)
 	s.waiting.Unlock()
@@ -85,13 +85,11 @@ func (s *Store) run(batch []*request) error {
 	}
 	p := &plan{store: s, seen: map[File]*version{}, last: s.index.last}
 	var ops []op
-	var records []byte
 	for _, r := range batch {
 		p.ops, r.ops = nil, nil
 		if r.err = r.plan(p); r.err == nil {
 			r.ops = p.ops
 			ops = append(ops, r.ops...)
-			records = appendOps(records, r.ops)
 		}
 	}
 	if len(ops) == 0 {
@@ -102,7 +100,7 @@ func (s *Store) run(batch []*request) error {
 		return fail(batch, errors.Join(err, s.undo(ops)))
 	}
 	binding := slices.ContainsFunc(ops, durable)
-	if err := s.journal.append(records, binding, func() { s.step(stepAppended) }); err != nil {
+	if err := s.journal.append(ops, binding, func() { s.step(stepAppended) }); err != nil {
 		if binding {
 			return fail(batch, errors.Join(err, s.undo(ops)))
 		}
@@ -142,18 +140,6 @@ func fail(batch []*request, err error) error {
 		}
 	}
 	return err
-}
-
-// appendOps frames the ops of one request as one record.
-func appendOps(journal []byte, ops []op) []byte {
-	if len(ops) == 0 {
-		return journal
-	}
-	var payload []byte
-	for _, o := range ops {
-		payload = o.append(payload)
-	}
-	return appendRecord(journal, payload)
 }
 
 // durable says whether a change must survive a power cut. To tell a watcher twice or to forget a body twice does no harm.
@@ -246,7 +232,7 @@ func (s *Store) record() {
 	if len(heard) == 0 {
 		return
 	}
-	if err := s.journal.append(appendOps(nil, heard), false, func() {}); err != nil {
+	if err := s.journal.append(heard, false, func() {}); err != nil {
 		s.log.Warn("announcements not recorded, a restart may repeat them", "count", len(heard), "err", err)
 	}
 }
