@@ -69,7 +69,8 @@ func readKeyFile(path string) (id, secret string, err error) {
 
 // parseKeyFile takes what Python 2.7's ConfigParser takes, as far as it makes sense for a key: sections by their exact name, also in
 // several pieces, key = value or key: value with keys in any case, the last one counts, # and ; and rem for comments, a blank
-// and a semicolon for one behind a value, and [DEFAULT] for what a section does not say. Values are never joined over lines.
+// and a semicolon for one behind a value unless the value has a semicolon, and [DEFAULT] for what a section does not say. It also
+// takes what Python refuses: a byte order mark, indented keys, lines that say nothing.
 func parseKeyFile(text string) (id, secret string) {
 	sections := map[string]map[string]string{"DEFAULT": {}, "Credentials": {}}
 	var section map[string]string
@@ -88,11 +89,11 @@ func parseKeyFile(text string) (id, secret string) {
 		if at < 0 || section == nil {
 			continue
 		}
-		value := line[at+1:]
-		for _, comment := range []string{" ;", "\t;"} {
-			value, _, _ = strings.Cut(value, comment)
+		value := strings.TrimSpace(line[at+1:])
+		if end := strings.IndexByte(value, ';'); end > 0 && (value[end-1] == ' ' || value[end-1] == '\t') {
+			value = strings.TrimSpace(value[:end])
 		}
-		section[strings.ToLower(strings.TrimSpace(line[:at]))] = strings.TrimSpace(value)
+		section[strings.ToLower(strings.TrimSpace(line[:at]))] = value
 	}
 	value := func(key string) string {
 		if v, ok := sections["Credentials"][key]; ok {

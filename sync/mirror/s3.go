@@ -167,6 +167,12 @@ func (s *S3) Put(ctx context.Context, key string, b registry.Body) error {
 	case status == http.StatusNotImplemented:
 		s.distrust()
 		return s.putWatchfully(ctx, key, b)
+	case err != nil && status == 0 && mayHaveArrived(err):
+		// A server that refuses a large body before it has read it may reset the connection, and with it goes the refusal.
+		if found := s.differs(ctx, key, b); found == nil || errors.Is(found, registry.ErrExist) {
+			return found
+		}
+		return err
 	case err != nil:
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -42,6 +43,8 @@ var complaints = map[string]struct {
 	"EntityTooLarge":   {registry.ErrTooLarge, ""},
 	"MetadataTooLarge": {registry.ErrInvalid, ""},
 	"KeyTooLongError":  {registry.ErrInvalid, ""},
+
+	"XAdminUserNotFound": {registry.ErrPermission, "check the access key id"}, // versitygw, with status 404
 }
 
 // statuses are the meaning of answers with another code, or none. What is not here may be over in a moment.
@@ -75,7 +78,6 @@ func (s *S3) failure(ctx context.Context, did, key string, err error) error {
 		return nil
 	}
 	f := &s3Failure{did: did, key: key, kind: registry.ErrUnreachable, err: err}
-	status := statusOf(err)
 	var api smithy.APIError
 	var dns *net.DNSError
 	switch {
@@ -83,15 +85,8 @@ func (s *S3) failure(ctx context.Context, did, key string, err error) error {
 		f.kind, f.reason = ctx.Err(), fmt.Sprintf("%s has not answered in time", s.where)
 	case errors.Is(err, errNoCredentials):
 		f.kind, f.reason = registry.ErrPermission, errNoCredentials.Error()
-	case status == http.StatusNotFound && !errors.As(err, &api):
-		f.reason = fmt.Sprintf("%s answers, but not as an S3 server, check --s3-endpoint", s.where)
-	case errors.As(err, &api):
-		s.blame(f, status, api.ErrorCode())
-	case status != 0:
-		f.reason = fmt.Sprintf("%s answers %d %s", s.where, status, http.StatusText(status))
-		if kind, ok := statuses[status]; ok {
-			f.kind = kind
-		}
+	case errors.As(err, &api) && statusOf(err) != 0:
+		s.blame(f, api.ErrorCode())
 	case errors.As(err, &dns) && dns.IsNotFound && !s.pathStyle:
 		f.reason = fmt.Sprintf("no such host %s (--s3-path-style keeps the bucket out of the host's name)", dns.Name)
 	default:
@@ -101,16 +96,37 @@ func (s *S3) failure(ctx context.Context, did, key string, err error) error {
 }
 
 // blame takes the reason from what the server said itself.
-func (s *S3) blame(f *s3Failure, status int, code string) {
-	f.reason = code
-	if c, ok := complaints[code]; ok {
-		f.kind = c.kind
-		if c.advice != "" {
-			f.reason = fmt.Sprintf("%s of bucket %s at %s: %s", code, s.bucket, s.where, c.advice)
+func (s *S3) blame(f *s3Failure, code string) {
+	status := statusOf(f.err)
+	c, known := complaints[code]
+	kind, meant := statuses[status]
+	switch {
+	case known && c.advice != "":
+		f.kind, f.reason = c.kind, fmt.Sprintf("%s (bucket %s at %s): %s", code, s.bucket, s.where, c.advice)
+	case known:
+		f.kind, f.reason = c.kind, code
+	case status == http.StatusNotFound && speechless(f.err):
+		f.kind, f.reason = registry.ErrNotExist, code
+	case status == http.StatusNotFound:
+		f.reason = fmt.Sprintf("%s answers 404 %s, and not as an S3 server does, check --s3-endpoint", s.where, code)
+	default:
+		f.reason = fmt.Sprintf("%s answers %d %s", s.where, status, code)
+		if meant {
+			f.kind = kind
 		}
-	} else if kind, ok := statuses[status]; ok {
-		f.kind = kind
 	}
+}
+
+// speechless says whether nothing came with the status. Some S3 servers say so that there is no such key.
+func speechless(err error) bool {
+	var response *awshttp.ResponseError
+	return errors.As(err, &response) && response.Response != nil && response.Response.ContentLength == 0
+}
+
+// mayHaveArrived says whether a request that got no answer was sent.
+func mayHaveArrived(err error) bool {
+	var network *net.OpError
+	return !errors.As(err, &network) || network.Op != "dial"
 }
 
 // root is the innermost error: what the network said, without the SDK's chain of what it was doing.
