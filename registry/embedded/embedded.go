@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -50,6 +51,7 @@ type Registry struct {
 	logger *slog.Logger
 	db     *bolt.DB
 	file   *os.File // the one that bbolt has opened and locked
+	views  atomic.Uint64
 
 	token   chan struct{} // whoever has put one in is committing
 	closing chan struct{} // closed by Close

@@ -36,6 +36,7 @@ func (r *Registry) view(f func(*view) error) error {
 		return r.beginError(err)
 	}
 	defer tx.Rollback()
+	defer r.trim()
 	return guard(r.path, func() error { return f(&view{tx: tx, path: r.path}) })
 }
 
