@@ -226,16 +226,6 @@ func TestAPowerCutBeforeTheBodyIsDurableLeavesTheOldVersion(t *testing.T) {
 	checkTidy(t, s)
 }
 
-// copyDir copies a state directory that nobody has open.
-func copyDir(t *testing.T, from string) string {
-	t.Helper()
-	to := filepath.Join(scratch(t), "copy")
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-	return to
-}
-
 // The last record of the journal, cut at every byte, counts for nothing, and the next one takes its place.
 func TestAJournalTornAtAnyByteOfItsLastRecordOpensAtTheStateBefore(t *testing.T) {
 	f := config("config.a")

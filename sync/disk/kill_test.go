@@ -61,7 +61,7 @@ func TestAcknowledgedCommitsSurviveKill(t *testing.T) {
 		fmt.Println("error:", killedChild(dir))
 		os.Exit(1)
 	}
-	dir := t.TempDir()
+	dir := scratch(t)
 	var stamp, id uint64
 	for round := range 12 {
 		acknowledged, at, link := killAfter(t, dir, 1+rand.IntN(25))
