@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kingpinfs/kingpin/fs/keeper"
-	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
@@ -33,28 +32,11 @@ const (
 type announcer struct {
 	f        *FS
 	released map[disk.Stamp]bool // old versions that nobody holds any more, as the kernel said
-	known    map[disk.File]bool  // files that were announced before
-	graph    disk.Graph          // as it was announced last
-}
-
-func (f *FS) newAnnouncer() *announcer {
-	a := &announcer{f: f, released: map[disk.Stamp]bool{}, known: map[disk.File]bool{}, graph: f.store.Graph()}
-	for _, kind := range []registry.Kind{registry.Config, registry.Serverset, registry.Decider} {
-		for _, e := range f.store.List(kind) {
-			a.known[e.File] = true
-		}
-	}
-	for _, e := range f.store.Unannounced() {
-		if len(f.store.SupersededOf(e.File)) == 0 {
-			delete(a.known, e.File)
-		}
-	}
-	return a
 }
 
 // announce runs until ctx ends. Versions that were committed and not announced when the last server died come first.
 func (f *FS) announce(ctx context.Context) {
-	a := f.newAnnouncer()
+	a := &announcer{f: f, released: map[disk.Stamp]bool{}}
 	changes := make(chan disk.Changed)
 	f.background.Go(func() {
 		defer close(changes)
@@ -97,9 +79,17 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 		forget = append(forget, keeper.Op{Kind: keeper.InvalidateInode, Node: dir})
 	}
 	a.poke(ctx, forget)
+	removed := map[disk.File]disk.Stamp{}
+	for _, r := range a.f.store.Removed() {
+		removed[r.File] = r.Stamp
+	}
 	var announced []disk.Stamp
 	for _, file := range files {
 		current, ok := a.f.store.Current(file)
+		if _, gone := removed[file]; gone && !ok {
+			a.vanish(ctx, file)
+			announced = append(announced, removed[file])
+		}
 		a.poke(ctx, a.touches(ctx, file, current, ok))
 		switch {
 		case ctx.Err() != nil:
@@ -117,19 +107,12 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 // version that somebody still watches.
 func (a *announcer) touches(ctx context.Context, file disk.File, current disk.Entry, exists bool) []keeper.Op {
 	var ops []keeper.Op
-	known := a.known[file]
 	switch {
-	case !exists && known:
-		delete(a.known, file)
-		a.vanish(ctx, file)
 	case !exists, current.Origin == closed, current.Origin == synced:
-	case !known && current.Origin == 0:
+	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
 		a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)})
 	default:
 		ops = append(ops, a.touch(file))
-	}
-	if exists {
-		a.known[file] = true
 	}
 	held := a.ask(ctx, a.f.store.SupersededOf(file))
 	for i, stamp := range held {

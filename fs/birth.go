@@ -69,8 +69,7 @@ func (a *announcer) vanish(ctx context.Context, file disk.File) {
 
 // edges raises the events of what has changed in the graph since the last time, and makes the kernel forget the old entries.
 func (a *announcer) edges(ctx context.Context) {
-	old, graph := a.graph, a.f.store.Graph()
-	a.graph = graph
+	old, graph := a.f.store.AnnouncedGraph(), a.f.store.Graph()
 	for _, dir := range old.Dirs {
 		now, ok := graph.Dir(dir.Name)
 		a.linksGone(ctx, dir, now)
@@ -90,6 +89,9 @@ func (a *announcer) edges(ctx context.Context) {
 		a.poke(ctx, []keeper.Op{{Kind: keeper.InvalidateInode, Node: dir.ID}})
 	}
 	a.poke(ctx, []keeper.Op{{Kind: keeper.InvalidateInode, Node: rootNode}})
+	if ctx.Err() == nil {
+		a.f.store.GraphAnnounced(graph)
+	}
 }
 
 func (a *announcer) linksGone(ctx context.Context, was, now disk.Dir) {
