@@ -21,7 +21,7 @@ const module = "github.com/kingpinfs/kingpin"
 
 // The libraries, by the name they have in the table.
 const (
-	bbolt      = "go.etcd.io/bbolt"
+	bbolt      = "go.etcd.io/bbolt/..."
 	fsnotify   = "github.com/fsnotify/fsnotify"
 	gofuse     = "github.com/hanwen/go-fuse/v2/..."
 	pflag      = "github.com/spf13/pflag"
@@ -71,7 +71,7 @@ var testArrows = []string{
 var topLevel = []string{"cmd", "fs", "sync", "registry", "thriftclient", "integration", "examples", "deploy", "docs"}
 
 // far holds what a read must never be able to reach, as a compile-time fact.
-var far = []string{"net/http", "github.com/aws/", "github.com/go-zookeeper/", bbolt, module + "/registry/embedded",
+var far = []string{"net/http", "github.com/aws/", "github.com/go-zookeeper/", "go.etcd.io/", module + "/registry/embedded",
 	module + "/registry/zookeeper", module + "/sync/mirror"}
 
 // unlinked maps packages that live in other people's processes, or must stay tiny, to what they must not drag along.

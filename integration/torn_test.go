@@ -209,8 +209,8 @@ func startReader(t *testing.T, path, mode string) *reader {
 	return r
 }
 
-// finish ends the reader and returns what it saw. What was wrong with it fails the test.
-func (r *reader) finish(t *testing.T) sightings {
+// sightings ends the reader and returns what it saw.
+func (r *reader) sightings(t *testing.T) sightings {
 	t.Helper()
 	r.stop.Close()
 	if err := r.cmd.Wait(); err != nil {
@@ -220,6 +220,13 @@ func (r *reader) finish(t *testing.T) sightings {
 	if err := json.Unmarshal(r.out.Bytes(), &s); err != nil {
 		t.Fatalf("reader %s: %v\n%s", r.mode, err, r.out)
 	}
+	return s
+}
+
+// finish is sightings, and whatever was wrong with them fails the test.
+func (r *reader) finish(t *testing.T) sightings {
+	t.Helper()
+	s := r.sightings(t)
 	t.Logf("read %-16s %6d reads, %4d versions", r.mode, s.Reads, s.Versions)
 	if s.Torn+s.Backwards+s.Failed > 0 {
 		t.Errorf("read %s: %d torn, %d backwards, %d failed of %d; first: %s",
@@ -262,6 +269,28 @@ func huntTornReads(t *testing.T, updates int) {
 	}
 	if n, err := bodyNumber([]byte(read(t, path))); err != nil || n != updates {
 		t.Errorf("in the end the file holds number %d: %v", n, err)
+	}
+}
+
+// TestTornReadsAreFound: the hunt finds its prey where there is some, on a plain file that is written in place.
+func TestTornReadsAreFound(t *testing.T) {
+	path := filepath.Join(directory(t), "plain")
+	if err := os.WriteFile(path, numberedBody(0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var readers []*reader
+	for mode := range readModes {
+		if mode != "by mmap" { // a program that maps what another cuts short is killed
+			readers = append(readers, startReader(t, path, mode))
+		}
+	}
+	if out := result(t, role(t.Context(), t, "write", path, "1", "300")); out.code != 0 {
+		t.Errorf("writer: %v", out)
+	}
+	for _, r := range readers {
+		if s := r.sightings(t); s.Torn == 0 {
+			t.Errorf("read %s: nothing torn in %d reads", r.mode, s.Reads)
+		}
 	}
 }
 
