@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kingpinfs/kingpin/fs"
 	"github.com/kingpinfs/kingpin/fs/keeper"
 	"github.com/kingpinfs/kingpin/registry"
@@ -79,7 +81,10 @@ func runServer(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	s, err := openServer(set, log)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK) && mount.Incarnation > 1:
+		return err // the server before is not quite gone: the keeper tries again
+	case err != nil:
 		return inv.fatal(err)
 	}
 	s.mount = mount
