@@ -65,7 +65,7 @@ func (m *Mirror) auditDependency(ctx context.Context, name registry.Dependency) 
 }
 
 func (m *Mirror) auditName(ctx context.Context, name registry.Name) {
-	m.Refresh(name)
+	m.refresh(name)
 	for _, pointer := range []registry.Pointer{name.Pointer(), name.Metaconfig()} {
 		m.repairIndex(ctx, pointer)
 	}

@@ -127,6 +127,15 @@ func (m *Mirror) askAgain(f *follower, err error) {
 		f.reason = err.Error()
 	}
 	m.mu.Unlock()
+	m.tryLater(f, after, err)
+}
+
+// tryLater has f worked on again, after a pause or, while whoever did not answer is away, with his first answer: thousands of names
+// need not ask one by one whether he is back. f.failures is above 0 already, or retryFailed would not see it.
+func (m *Mirror) tryLater(f *follower, after time.Duration, err error) {
+	if errors.Is(err, registry.ErrUnreachable) && (m.health.lost(registrySide) != nil || m.health.lost(bodiesSide) != nil) {
+		return
+	}
 	m.queue.addLater(f, after)
 }
 
@@ -173,7 +182,7 @@ func (m *Mirror) conclude(f *follower, w word, err error) {
 
 	m.logCondition(f, before, w, err)
 	if again {
-		m.queue.addLater(f, after)
+		m.tryLater(f, after, err)
 	}
 	if wasShown != (f.condition != Missing) {
 		m.replan()
@@ -207,8 +216,14 @@ func (m *Mirror) retryFailed() {
 	}
 }
 
-// Refresh asks the registry about these names at once, or about all if there are none, and brings home what differs. It does not wait.
+// Refresh asks the registry about these names at once, or about all if there are none, and brings home what differs; whatever is away
+// is asked first whether it is back. It does not wait.
 func (m *Mirror) Refresh(names ...registry.Name) {
+	signal(m.health.now)
+	m.refresh(names...)
+}
+
+func (m *Mirror) refresh(names ...registry.Name) {
 	m.mu.Lock()
 	var asked []*follower
 	if len(names) == 0 {

@@ -33,22 +33,24 @@ func (s side) String() string {
 const probeTimeout = 5 * time.Second
 
 // errSilent is the trouble of a neighbour that was not heard of since the start.
-var errSilent = fmt.Errorf("no answer yet: %w", registry.ErrUnreachable)
+var errSilent = fmt.Errorf("not heard of since the start: %w", registry.ErrUnreachable)
 
-// health remembers which neighbours are away, from what everybody's calls came to. What is away is probed, what is not is left
-// alone.
+// health remembers which neighbours are away, from what everybody's calls came to. What is away, or suspected to be, is probed;
+// what is not is left alone.
 type health struct {
 	log  *slog.Logger
-	wake chan struct{} // holds one token while somebody may be away
-	calm atomic.Bool   // nobody is away: the usual case, without the lock
+	wake chan struct{} // holds one token while there may be somebody to probe
+	now  chan struct{} // holds one token while somebody wants the next probe at once
+	calm atomic.Bool   // there is nobody: the usual case, without the lock
 
-	mu    sync.Mutex
-	away  [sides]error
-	since [sides]time.Time
+	mu        sync.Mutex
+	away      [sides]error // wraps ErrUnreachable; nil: not away
+	since     [sides]time.Time
+	suspected [sides]bool
 }
 
 func newHealth(log *slog.Logger) *health {
-	h := &health{log: log, wake: make(chan struct{}, 1)}
+	h := &health{log: log, wake: make(chan struct{}, 1), now: make(chan struct{}, 1)}
 	h.away[registrySide] = errSilent // a writer must not be let in before anybody would take what he writes
 	h.since[registrySide] = time.Now()
 	h.wake <- struct{}{}
@@ -63,21 +65,18 @@ func (h *health) reached(s side) (back bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	err := h.away[s]
-	if err == nil {
-		return false
-	}
-	h.away[s] = nil
-	h.calm.Store(h.away == [sides]error{})
-	if !errors.Is(err, errSilent) {
+	h.away[s], h.suspected[s] = nil, false
+	h.calm.Store(h.away == [sides]error{} && h.suspected == [sides]bool{})
+	if err != nil && !errors.Is(err, errSilent) {
 		h.log.Info(s.String()+" is back", "after", time.Since(h.since[s]).Round(time.Millisecond))
 	}
-	return true
+	return err != nil
 }
 
-// failed notes that a call came to err, which may be anything.
+// failed notes that nobody answered a call.
 func (h *health) failed(s side, err error) {
-	if !errors.Is(err, registry.ErrUnreachable) && !errors.Is(err, registry.ErrTimeout) && !errors.Is(err, context.DeadlineExceeded) {
-		return
+	if !errors.Is(err, registry.ErrUnreachable) {
+		err = fmt.Errorf("%w: %w", err, registry.ErrUnreachable)
 	}
 	h.mu.Lock()
 	before := h.away[s]
@@ -87,12 +86,25 @@ func (h *health) failed(s side, err error) {
 	h.away[s] = err
 	h.calm.Store(false)
 	h.mu.Unlock()
-	if before == nil || errors.Is(before, errSilent) && !errors.Is(err, errSilent) {
+	if before == nil || errors.Is(before, errSilent) {
 		h.log.Warn(s.String()+" is away; reads go on, writes are refused until it is back", "error", err)
 	}
+	signal(h.wake)
+}
+
+// suspect notes that a call took too long, which may be its own fault: it is for the probe to say.
+func (h *health) suspect(s side) {
+	h.mu.Lock()
+	h.suspected[s] = true
+	h.calm.Store(false)
+	h.mu.Unlock()
+	signal(h.wake)
+}
+
+func signal(token chan<- struct{}) {
 	select {
-	case h.wake <- struct{}{}:
-	default:
+	case token <- struct{}{}:
+	default: // it is there already
 	}
 }
 
@@ -106,13 +118,27 @@ func (h *health) trouble(s side) (since time.Time, err error) {
 	return h.since[s], h.away[s]
 }
 
+// lost is why s is away, nil if it is not or was not asked yet: there is no use in asking it now, the probe does.
+func (h *health) lost(s side) error {
+	_, err := h.trouble(s)
+	if errors.Is(err, errSilent) {
+		return nil
+	}
+	return err
+}
+
+func (h *health) doubtful(s side) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.away[s] != nil || h.suspected[s]
+}
+
 // Writable says why a write would fail now, or nil: the registry or the store of bodies is away. It asks nobody.
 func (m *Mirror) Writable() error {
 	for s := range sides {
 		since, err := m.health.trouble(s)
 		if err != nil {
-			return fmt.Errorf("the %s has been away for %s (%w): %w",
-				s, time.Since(since).Round(time.Second), err, registry.ErrUnreachable)
+			return fmt.Errorf("the %s has been away for %s: %w", s, time.Since(since).Round(time.Second), err)
 		}
 	}
 	return nil
@@ -128,7 +154,13 @@ func (m *Mirror) probe(ctx context.Context) {
 		}
 		for failures := 1; !m.health.calm.Load(); failures++ {
 			m.probeOnce(ctx)
-			if !m.health.calm.Load() && !pause(ctx, backoff(failures)) {
+			if m.health.calm.Load() {
+				break
+			}
+			select {
+			case <-time.After(backoff(failures)):
+			case <-m.health.now:
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -138,7 +170,7 @@ func (m *Mirror) probe(ctx context.Context) {
 func (m *Mirror) probeOnce(ctx context.Context) {
 	pointer := registry.DeciderName.Pointer()
 	for s := range sides {
-		if _, err := m.health.trouble(s); err == nil {
+		if !m.health.doubtful(s) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -154,16 +186,37 @@ func (m *Mirror) probeOnce(ctx context.Context) {
 	}
 }
 
-// outcome notes what a call of our own came to, whose deadline is long enough to tell that nobody answers. The first answer of
-// who was away has everything tried again that failed meanwhile.
+// outcome notes what a small call of our own came to, whose deadline is long enough to tell that nobody answers. The first answer
+// of who was away has everything tried again that failed meanwhile.
 func (m *Mirror) outcome(s side, err error) {
 	switch {
 	case errors.Is(err, context.Canceled):
-	case errors.Is(err, registry.ErrUnreachable), errors.Is(err, registry.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, registry.ErrUnreachable), timedOut(err):
 		m.health.failed(s, err)
 	default:
 		if m.health.reached(s) {
 			m.retryFailed()
 		}
 	}
+}
+
+// answered notes what a call came to that was large, or had somebody else's deadline: if it took too long, that may be why.
+func (m *Mirror) answered(s side, err error) {
+	if timedOut(err) && !errors.Is(err, registry.ErrUnreachable) {
+		m.health.suspect(s)
+		return
+	}
+	m.outcome(s, err)
+}
+
+func timedOut(err error) bool {
+	return errors.Is(err, registry.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// inTime gives the end of a deadline its name among our errors.
+func inTime(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, registry.ErrTimeout) {
+		return fmt.Errorf("%w: %w", registry.ErrTimeout, err)
+	}
+	return err
 }

@@ -54,13 +54,14 @@ func wentBack(w word, current disk.Entry) error {
 
 // fetch gets the body of one version.
 func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry.Version) (registry.Body, error) {
-	m.counters.fetches.Add(1)
-	limited, cancel := context.WithTimeout(ctx, m.o.FetchTimeout)
-	defer cancel()
-	body, err := m.bodies.Fetch(limited, name.Pointer().Key(version))
-	if ctx.Err() == nil {
-		m.outcome(bodiesSide, err)
+	if err := m.health.lost(bodiesSide); err != nil {
+		return registry.Body{}, fmt.Errorf("fetch version %s: %w", version, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, m.o.FetchTimeout)
+	defer cancel()
+	m.counters.fetches.Add(1)
+	body, err := m.bodies.Fetch(ctx, name.Pointer().Key(version))
+	m.answered(bodiesSide, err)
 	switch {
 	case errors.Is(err, registry.ErrChecksum):
 		m.counters.fetchFailures.Add(1)

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,8 +166,11 @@ func TestOutageIsOneLine(t *testing.T) {
 		for _, name := range names {
 			w.put(name, "x")
 		}
-		w.passes(time.Minute)
+		w.passes(time.Hour)
 		m.said(1, "level=WARN")
+		if n := len(m.wire.fetched); n > 50+400 { // once each, and one that asks for all
+			t.Errorf("fetched %d times in an hour of outage", n)
+		}
 		m.wire.set(func(c *wire) { c.fetch = nil })
 		w.passes(lastBackoff + time.Second)
 		for _, name := range names {
@@ -189,5 +193,51 @@ func TestFirstAnswerAfterAnOutageWakesAll(t *testing.T) {
 		m.Refresh(spam)
 		m.has("config/"+string(spam), "casino")
 		m.has("config/"+string(ham), "mother")
+	})
+}
+
+func TestBodyThatTakesTooLongIsNoOutage(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.boot("a", follows(web))
+		version := registry.NextVersion(time.Now(), "") // what the next put makes
+		m.wire.set(func(c *wire) {
+			c.fetch = func(key string) error {
+				if key != spam.Pointer().Key(version) {
+					return nil
+				}
+				<-time.After(m.o.FetchTimeout)
+				return context.DeadlineExceeded
+			}
+		})
+		if got := w.put(spam, "huge"); got != version {
+			t.Fatalf("version %s, want %s", got, version)
+		}
+		w.passes(10 * time.Minute)
+		m.isIn(spam, Stale, "timed out")
+		w.must(m.Writable())
+		m.said(0, "is away")
+	})
+}
+
+// A store that swallows every request, as behind a firewall.
+func TestStoreThatNeverAnswersIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.boot("a", follows(web))
+		m.wire.set(func(c *wire) {
+			c.fetch = func(string) error {
+				<-time.After(time.Minute)
+				return context.DeadlineExceeded
+			}
+		})
+		w.put(spam, "casino")
+		w.passes(5 * time.Minute)
+		w.is(m.Writable(), registry.ErrUnreachable)
+		m.said(1, "store of bodies is away")
+		m.wire.set(func(c *wire) { c.fetch = nil })
+		w.passes(3 * time.Minute)
+		w.must(m.Writable())
+		m.has("config/"+string(spam), "casino")
 	})
 }

@@ -126,18 +126,3 @@ func (m *Mirror) owe(pointer registry.Pointer) {
 	defer m.mu.Unlock()
 	m.unindexed[pointer] = struct{}{}
 }
-
-// answered notes what a call under somebody else's deadline came to: that it was too short says nothing about a neighbour.
-func (m *Mirror) answered(s side, err error) {
-	if err == nil || errors.Is(err, registry.ErrUnreachable) {
-		m.outcome(s, err)
-	}
-}
-
-// inTime gives the end of a deadline its name among our errors.
-func inTime(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, registry.ErrTimeout) {
-		return fmt.Errorf("%w: %w", registry.ErrTimeout, err)
-	}
-	return err
-}

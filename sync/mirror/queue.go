@@ -36,7 +36,7 @@ func (q *queue) add(f *follower) {
 	q.mu.Lock()
 	q.put(f)
 	q.mu.Unlock()
-	q.signal()
+	signal(q.wake)
 }
 
 // addLater has f worked on after a pause, unless it is added before.
@@ -49,7 +49,7 @@ func (q *queue) addLater(f *follower, after time.Duration) {
 		heap.Fix(&q.later, f.turn.index-1)
 	}
 	q.mu.Unlock()
-	q.signal()
+	signal(q.wake)
 }
 
 // remove takes f out. A worker that has it finishes.
@@ -99,13 +99,6 @@ func (q *queue) put(f *follower) {
 func (q *queue) unpause(f *follower) {
 	if f.turn.index != 0 {
 		heap.Remove(&q.later, f.turn.index-1)
-	}
-}
-
-func (q *queue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default: // a token is there already
 	}
 }
 
@@ -185,7 +178,7 @@ func (q *queue) done(f *follower) {
 		q.fifo = append(q.fifo, f)
 	}
 	q.mu.Unlock()
-	q.signal()
+	signal(q.wake)
 }
 
 // pauses is a heap of followers by when their pause ends.

@@ -148,7 +148,7 @@ func (f *follower) absent() bool {
 
 // silence is the reason for what the registry has not said.
 func (m *Mirror) silence() string {
-	if _, err := m.health.trouble(registrySide); err != nil && !errors.Is(err, errSilent) {
+	if err := m.health.lost(registrySide); err != nil {
 		return fmt.Sprintf(" (%v)", err)
 	}
 	return ""

@@ -55,12 +55,7 @@ func (m *Mirror) roots() []registry.Dependency {
 }
 
 // replan has conduct look again at what is wanted.
-func (m *Mirror) replan() {
-	select {
-	case m.plan <- struct{}{}:
-	default: // it will, already
-	}
-}
+func (m *Mirror) replan() { signal(m.plan) }
 
 // conduct starts and ends the feeds: one for each dependency that is reached and one for each name in them. It is the only one who
 // decides what is wanted, and it ends when all feeds have.

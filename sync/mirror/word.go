@@ -3,7 +3,6 @@ package mirror
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -46,10 +45,10 @@ func (m *Mirror) hearChanges(ctx context.Context) {
 			switch {
 			case err != nil:
 			case nodes == nil:
-				m.Refresh()
+				m.refresh()
 			default:
 				for _, p := range nodes {
-					m.Refresh(nameOf(p))
+					m.refresh(nameOf(p))
 				}
 			}
 		}
@@ -105,8 +104,8 @@ func (f *follower) take(w word) (news bool) {
 
 // ask reads once what a feed would say now.
 func (m *Mirror) ask(ctx context.Context, name registry.Name) (word, error) {
-	if _, err := m.health.trouble(registrySide); err != nil && !errors.Is(err, errSilent) {
-		return word{}, err // the probe asks for all
+	if err := m.health.lost(registrySide); err != nil {
+		return word{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
