@@ -376,9 +376,7 @@ func TestS3CallsEndWithTheirContext(t *testing.T) {
 	srv := startS3(t)
 	s := openS3(t, options(srv))
 	must(t, s.Put(t.Context(), "before", body("x"))) // with a connection that is open
-	thaw, err := srv.Freeze()
-	must(t, err)
-	defer thaw()
+	must(t, srv.Pause())
 	for name, call := range map[string]func(context.Context) error{
 		"put":   func(ctx context.Context) error { return s.Put(ctx, "k", body("x")) },
 		"index": func(ctx context.Context) error { return s.PutIndex(ctx, "k", "1.0") },
@@ -391,6 +389,6 @@ func TestS3CallsEndWithTheirContext(t *testing.T) {
 		time.AfterFunc(50*time.Millisecond, cancel)
 		refused(t, call(ctx), context.Canceled)
 	}
-	must(t, thaw())
+	must(t, srv.Resume())
 	holds(t, s, "before", "x")
 }
