@@ -1,6 +1,9 @@
 package mirror_test
 
 import (
+	"encoding/pem"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -122,4 +125,21 @@ func TestS3CredentialsComeFromWhereTheyAre(t *testing.T) {
 			holds(t, s, "data/config/x", "x")
 		})
 	}
+}
+
+// A server of one's own has a certificate of one's own.
+func TestS3ServerWithAPrivateCertificate(t *testing.T) {
+	asOperator(t, "id", "secret")
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(srv.Close)
+	o := mirror.S3Options{Bucket: "b", Endpoint: srv.URL, PathStyle: true}
+	_, err := openS3(t, o).Fetch(t.Context(), "k")
+	refused(t, err, registry.ErrUnreachable, srv.URL, "certificate")
+
+	bundle := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}
+	must(t, os.WriteFile(bundle, pem.EncodeToMemory(&block), 0o644))
+	t.Setenv("AWS_CA_BUNDLE", bundle)
+	holds(t, openS3(t, o), "k", "HTTP/1.1")
 }
