@@ -36,6 +36,11 @@ type draft struct {
 	modified time.Time
 	handles  int // FS.mu guards this one
 
+	original func() ([]byte, error) // the bytes of origin
+	judged   bool                   // json was decided on
+	json     *registry.JSONCheck    // follows what is written in order; nil: the name is not known as JSON
+	checked  int64                  // bytes that json has seen
+
 	message string            // why, by xattr
 	force   bool              // insists on emptying or shrinking, by xattr
 	expect  *registry.Version // the version it means to replace, by xattr
@@ -77,7 +82,7 @@ func (f *FS) draft(node uint64) *draft {
 
 // startFrom makes the draft a copy of a version. The bytes are read when they are needed: most writers cut the file to zero first.
 func (d *draft) startFrom(e disk.Entry, load func() ([]byte, error)) {
-	d.origin, d.base, d.load = e, e, load
+	d.origin, d.base, d.load, d.original = e, e, load, load
 	d.start0 = e.Size
 	d.modified = time.Unix(0, int64(e.Stamp))
 }
@@ -131,6 +136,9 @@ func (d *draft) writeAt(p []byte, off, limit int64) error {
 	if err := d.ensure(); err != nil {
 		return d.fail(err)
 	}
+	if err := d.checkJSON(p, off); err != nil {
+		return d.fail(fmt.Errorf("the config holds JSON: %w", err))
+	}
 	d.resize(max(end, int64(len(d.buf))))
 	copy(d.buf[off:], p)
 	if off < d.start0 {
@@ -140,6 +148,26 @@ func (d *draft) writeAt(p []byte, off, limit int64) error {
 	d.written = true
 	d.changed()
 	return nil
+}
+
+// checkJSON refuses bytes that cannot be continued to JSON, if the file was JSON. It can judge what is written in order into an empty
+// file; anything else is judged when it is published. d.mu is held.
+func (d *draft) checkJSON(p []byte, off int64) error {
+	if !d.judged {
+		d.judged = true
+		if d.cut && !d.force && d.original != nil {
+			if body, err := d.original(); err == nil && registry.HoldsJSON(body) {
+				d.json = &registry.JSONCheck{}
+			}
+		}
+	}
+	if d.json == nil || off != d.checked {
+		d.json = nil
+		return nil
+	}
+	d.checked += int64(len(p))
+	_, err := d.json.Write(p)
+	return err
 }
 
 // truncate sets the draft's length. Truncation as a part of open alone never publishes; one by descriptor does.
@@ -159,6 +187,7 @@ func (d *draft) truncate(size int64, byOpen bool, limit int64) error {
 		d.cut = true
 	}
 	d.start0, d.appends = 0, false
+	d.json, d.judged, d.checked = nil, size != 0, 0
 	if byOpen {
 		d.modified = now()
 		return nil

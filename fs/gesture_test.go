@@ -127,6 +127,31 @@ with open(sys.argv[1], 'w') as f:
 	}
 }
 
+// TestJSONStaysJSON: what can never become JSON is refused by the write itself, since shells drop the error of a close.
+func TestJSONStaysJSON(t *testing.T) {
+	m := start(t)
+	before := `{"hello": "world"}` + "\n"
+	m.remote("config", aConfig, before)
+	m.wantSoon("config/"+aConfig, before)
+	out, err := m.shell(`echo '{"hello": }' > $f`)
+	if err == nil || !strings.Contains(out, "write error: Invalid argument") {
+		t.Errorf("%v: %q", err, out)
+	}
+	m.want("config/"+aConfig, before)
+	if reason := m.read(".error/config/" + aConfig); !strings.HasPrefix(reason, "refused: the config holds JSON: no JSON goes on with '}' at byte 10\n") {
+		t.Errorf("reason %q", reason)
+	}
+	for _, script := range []string{`echo '["now", "a list"]' > $f`, `{ echo '{'; echo '}'; } > $f`, `setfattr -n user.kingpin.force -v 1 $f; true`} {
+		if out, err := m.shell(script); err != nil {
+			t.Errorf("%s: %v: %s", script, err, out)
+		}
+	}
+	m.want("config/"+aConfig, "{\n}\n")
+	if out, err := m.shell(`exec 9> $f; setfattr -n user.kingpin.force -v 1 /proc/self/fd/9; echo plain >&9; exec 9>&-`); err != nil {
+		t.Errorf("forced: %v: %s", err, out)
+	}
+}
+
 func TestLostRace(t *testing.T) {
 	m := start(t)
 	file, err := os.OpenFile(m.config(), os.O_RDWR, 0)

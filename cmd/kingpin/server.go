@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -184,7 +183,7 @@ func (s *server) checkJSON(p mirror.Publication) error {
 	if err != nil {
 		return nil // it cannot be compared with what is not here
 	}
-	if !isJSON(body) {
+	if !registry.HoldsJSON(body) {
 		return nil
 	}
 	var check registry.JSONCheck
@@ -196,17 +195,6 @@ func (s *server) checkJSON(p mirror.Publication) error {
 		return fmt.Errorf("%s holds JSON: %w", p.Name, err)
 	}
 	return nil
-}
-
-// isJSON says whether a body is a JSON object or list. A bare word or number may be anything.
-func isJSON(body []byte) bool {
-	start := bytes.TrimLeft(body, " \t\r\n")
-	if len(start) == 0 || start[0] != '{' && start[0] != '[' {
-		return false
-	}
-	var check registry.JSONCheck
-	_, err := check.Write(body)
-	return err == nil && check.Close() == nil
 }
 
 // readBody of a version that is on disk.
