@@ -11,8 +11,9 @@ import (
 
 // Advance moves a pointer from the version base to next and returns the new state. ErrConflict, with the present state, if another
 // version is present; ErrNotExist if there is no pointer; ErrTimeout if somebody else held the lock for too long; ErrUnknown if the
-// connection was lost and nobody can say by the end of ctx whether the pointer was moved. index, unless nil, runs after the
-// commit, while the lock is held; its error is logged.
+// connection was lost and nobody can say by the end of ctx whether the pointer was moved: whoever tries that again with the same
+// next, which is his alone, succeeds even if it was. index, unless nil, runs after the commit, while the lock is held; its error
+// is logged.
 //
 // The lock is that of Python publishers, who set without looking. What keeps ours from being done twice or too late is not
 // the lock: it is one transaction that demands the version that was read and our place in the queue. So after a lost connection

@@ -41,6 +41,7 @@ func (c *Client) pause(o *outage) time.Duration {
 func (c *Client) run(ctx context.Context) {
 	var retiring sync.WaitGroup
 	defer retiring.Wait()
+	defer c.gone()
 	o := &outage{start: time.Now()}
 	for {
 		l := c.connect(ctx, o)
@@ -89,11 +90,12 @@ func (c *Client) connect(ctx context.Context, o *outage) *link {
 }
 
 func (c *Client) attempt(ctx context.Context, o *outage) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, max(attemptTime, o.tenth()))
-	defer cancel()
+	limit := max(attemptTime, o.tenth())
 	if len(o.round) == 0 {
+		lookup, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
 		var err error
-		if o.round, err = c.addresses(ctx); err != nil {
+		if o.round, err = c.addresses(lookup); err != nil {
 			return nil, err
 		}
 	}
@@ -102,6 +104,8 @@ func (c *Client) attempt(ctx context.Context, o *outage) (*link, error) {
 	c.mu.Lock()
 	s := c.session
 	c.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	return c.open(ctx, next, s)
 }
 
@@ -132,7 +136,7 @@ func (c *Client) up(l *link, o *outage) {
 	if l.freeze != nil {
 		log.Error("zookeeper frozen", "err", l.freeze)
 	} else {
-		log.Info(news, "after", time.Since(o.start).Round(time.Millisecond), "sessions", c.sessions)
+		log.Info(news, "after", time.Since(o.start).Round(time.Millisecond), "new_session", l.anew)
 	}
 	c.link, c.session, c.trouble, c.since = l, l.session, l.freeze, time.Now()
 	c.resyncLocked()
@@ -150,6 +154,13 @@ func (c *Client) down(l *link) {
 	c.growLocked(cause)
 	c.options.Logger.Warn("zookeeper lost", "server", l.server, "err", cause)
 	c.changedLocked()
+}
+
+// gone says that there will be no other connection.
+func (c *Client) gone() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.link, c.since = nil, time.Now()
 }
 
 // failed notes why there is still no connection. It is logged when it is the first reason.
@@ -184,8 +195,8 @@ func (c *Client) changedLocked() {
 	c.changed = make(chan struct{})
 }
 
-// usable returns the present connection, and waits for one if there is none: until ctx is done, or a connection has been missed
-// for as long as a session lasts. A frozen one is an error at once.
+// usable returns the present connection, and waits for one if there is none: until ctx is done, or for as long as a session lasts
+// if ctx has no deadline. A frozen one is an error at once.
 func (c *Client) usable(ctx context.Context) (*link, error) {
 	return c.await(ctx, func(l *link) bool { return l.freeze == nil })
 }
@@ -207,7 +218,7 @@ func (c *Client) await(ctx context.Context, good func(*link) bool) (*link, error
 		case l != nil && !l.isLost():
 			return l, nil
 		}
-		if missed == nil {
+		if _, limited := ctx.Deadline(); missed == nil && !limited {
 			timer := time.NewTimer(c.options.SessionTimeout)
 			defer timer.Stop()
 			missed = timer.C

@@ -40,12 +40,13 @@ func readChildren(ctx context.Context, l *link, path string) (listing, error) {
 	})
 }
 
-func (c *Client) readEdges(ctx context.Context, l *link, n *node) (reading, error) {
+// readEdges lists the edges. Servers have been seen to differ in a node's pzxid after a crash; what is read later is later.
+func (c *Client) readEdges(ctx context.Context, l *link, n *node, last registry.Edges) (reading, error) {
 	found, err := readChildren(ctx, l, n.path)
 	if err != nil {
 		return reading{}, err
 	}
-	e := registry.Edges{Exists: true, Order: registry.Order(l.order(found.stat.Pzxid))}
+	e := registry.Edges{Exists: true, Order: max(last.Order, registry.Order(l.order(found.stat.Pzxid)))}
 	odd := make(map[string]bool)
 	for _, child := range found.children {
 		edge, err := registry.ParseEdge(child)

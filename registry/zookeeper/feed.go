@@ -36,7 +36,8 @@ type follower struct {
 	known   bool   // a value has been yielded, and no error since
 	news    uint64 // which value
 	errs    uint64 // which error was yielded last
-	trouble error  // which reason for having no value was yielded last
+	trouble bool   // the reason for having no value has been yielded
+	closed  bool   // ErrClosed has been yielded
 }
 
 // next waits for what the feed should yield. It is not ok when ctx is done.
@@ -66,10 +67,10 @@ func (f *follower) look() (value any, err error, wait *waiting) {
 	wait = &waiting{bell: n.bell}
 	switch {
 	case c.closed:
-		if f.trouble == ErrClosed {
+		if f.closed {
 			return nil, nil, &waiting{}
 		}
-		f.trouble, f.known = ErrClosed, false
+		f.closed, f.known = true, false
 		return nil, ErrClosed, nil
 	case n.err != nil:
 		if f.errs != n.errs {
@@ -82,13 +83,13 @@ func (f *follower) look() (value any, err error, wait *waiting) {
 		return nil, nil, wait
 	case n.value != nil && (f.known || n.armed != nowhere || c.link == nil):
 		// A feed that begins does not begin with a value that is known to be old, if it can have a better one.
-		f.known, f.news, f.trouble = true, n.news, nil
+		f.known, f.news, f.trouble = true, n.news, false
 		return n.value, nil, nil
 	}
 	wait.changed = c.changed
-	if trouble := c.trouble; trouble != nil && f.trouble == nil && !f.known {
-		f.trouble = trouble
-		return nil, trouble, nil
+	if c.trouble != nil && !f.trouble && !f.known {
+		f.trouble = true
+		return nil, c.trouble, nil
 	}
 	return nil, nil, wait
 }

@@ -14,12 +14,16 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
+// farewell is how long the calls on a connection may still take when the client is closed.
+const farewell = time.Second
+
 // link is one connection, from its greeting to its loss.
 type link struct {
 	*wire
 	conn    *zk.Conn
 	server  string
 	session session
+	anew    bool   // the session
 	offset  int64  // from zxid to Order, see Ensemble
 	root    string // see Ensemble
 	freeze  error  // why nothing that it says may be applied
@@ -92,15 +96,15 @@ func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err 
 		return nil, errExpired
 	}
 	w.answer = answer
-	l = &link{wire: w, server: a.dial, session: granted}
-	if err := c.introduce(t, l, granted.id != s.id); err != nil {
+	l = &link{wire: w, server: a.dial, session: granted, anew: granted.id != s.id}
+	if err := c.introduce(t, l); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
 // introduce finds out which ensemble this is, and asks for the watches that the last connection had.
-func (c *Client) introduce(t *conversation, l *link, anew bool) error {
+func (c *Client) introduce(t *conversation, l *link) error {
 	found, err := t.ensemble(c.options.Auth, c.path(rootPointer))
 	if err != nil {
 		c.keep(l.session)
@@ -115,7 +119,7 @@ func (c *Client) introduce(t *conversation, l *link, anew bool) error {
 		return nil
 	}
 	c.keep(l.session)
-	if err := t.rewatch(c.zxid.Load(), c.armed(anew)); err != nil {
+	if err := t.rewatch(c.zxid.Load(), c.armed(l.anew)); err != nil {
 		if errors.Is(err, errMistrusted) {
 			c.mistrust()
 		}
@@ -157,7 +161,7 @@ func do[T any](ctx context.Context, l *link, f func(*zk.Conn) (T, error)) (T, er
 	if ctx.Err() != nil {
 		return none, expired(ctx)
 	}
-	if !l.begin() {
+	if l.isLost() || !l.begin() {
 		return none, answer(errLost)
 	}
 	done := make(chan result, 1)
@@ -177,6 +181,8 @@ func do[T any](ctx context.Context, l *link, f func(*zk.Conn) (T, error)) (T, er
 			return r.value, answer(r.err)
 		}
 		return r.value, nil
+	case <-l.lost:
+		return none, answer(errLost) // f may have to wait a second until it is told
 	case <-ctx.Done():
 		return none, fmt.Errorf("%w: %w", errAbandoned, expired(ctx))
 	}
@@ -203,15 +209,27 @@ func (l *link) isLost() bool {
 	}
 }
 
-// retire ends go-zookeeper's connection and waits for the calls on it. Unless the link is lost, this ends the session. It takes
-// a second or three of waiting.
+// retire ends go-zookeeper's connection, and with it the session unless the link is lost. It takes a second or three of waiting.
+//
+// The calls on it must be over before: go-zookeeper answers one three times that it has not sent yet when it is closed, has room
+// for two answers, and waits for ever. When the connection is lost, it answers all of them within a second.
 func (l *link) retire() {
 	l.mu.Lock()
 	l.retired = true
 	l.mu.Unlock()
+	over := make(chan struct{})
+	go func() {
+		l.calls.Wait()
+		close(over)
+	}()
+	select {
+	case <-over:
+	case <-time.After(farewell):
+		l.fail(errUnanswered)
+		<-over
+	}
 	l.conn.Close()
 	l.fail(net.ErrClosed)
-	l.calls.Wait()
 }
 
 // order is where a change stands among all others.

@@ -43,7 +43,7 @@ func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registr
 	for _, m := range last.Members {
 		known[m.Node] = m
 	}
-	m := registry.Membership{Exists: true, Order: registry.Order(l.order(found.stat.Pzxid))}
+	m := registry.Membership{Exists: true, Order: max(last.Order, registry.Order(l.order(found.stat.Pzxid)))}
 	odd := make(map[string]bool)
 	var fresh []string
 	came := 0

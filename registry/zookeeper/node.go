@@ -100,6 +100,16 @@ func (n *node) ring() {
 	n.bell = make(chan struct{})
 }
 
+// accept takes what was read.
+func (n *node) accept(value any) {
+	n.err, n.tries = nil, 0
+	if n.value == nil || !same(n.value, value) {
+		n.value = value
+		n.news++
+	}
+	n.ring()
+}
+
 // follow is called by a feed that begins.
 func (c *Client) follow(k key) *node {
 	c.mu.Lock()
@@ -286,18 +296,17 @@ func (c *Client) refresh(ctx context.Context, l *link, n *node) {
 		n.err = err
 		n.errs++
 		n.ring()
-		c.retryLocked(n)
-		return
-	}
-	n.err, n.tries = nil, 0
-	if n.value == nil || !same(n.value, r.value) {
-		n.value = r.value
-		n.news++
+		if r.armed == nowhere {
+			c.retryLocked(n)
+			return
+		}
+		n.tries = 0
+	default:
+		n.accept(r.value)
 	}
 	if n.events == events {
 		n.armed = r.armed
 	}
-	n.ring()
 	c.enqueueLocked(n)
 	c.forgetLocked(n)
 }
@@ -333,7 +342,8 @@ func (c *Client) read(ctx context.Context, l *link, n *node, last any) (reading,
 			last, _ := last.(registry.Membership)
 			r, err = c.readMembers(ctx, l, n, last)
 		case edges:
-			r, err = c.readEdges(ctx, l, n)
+			last, _ := last.(registry.Edges)
+			r, err = c.readEdges(ctx, l, n, last)
 		case presence:
 			return readOwner(ctx, l, n.path)
 		}

@@ -82,7 +82,7 @@ func (c *Client) readState(ctx context.Context, l *link, path string) (reading, 
 	}
 	s, err := n.state(l)
 	if err != nil {
-		return reading{}, fmt.Errorf("%s: %w", path, err)
+		return reading{armed: data}, fmt.Errorf("%s: %w", path, err)
 	}
 	return reading{s, data}, nil
 }

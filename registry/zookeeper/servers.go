@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
@@ -75,20 +76,21 @@ func parseServer(s string) (server, error) {
 // addresses are those of all servers, in random order. A host that cannot be looked up now is where it was the last time: DNS is
 // often away together with something else.
 func (c *Client) addresses(ctx context.Context) ([]address, error) {
-	var all []address
-	var failures []error
+	failures := make([]error, len(c.servers))
+	var lookups sync.WaitGroup
 	for i := range c.servers {
 		s := &c.servers[i]
-		found, err := []string{s.host}, error(nil)
-		if _, notAddress := netip.ParseAddr(s.host); notAddress != nil {
-			found, err = c.lookup(ctx, s.host)
-		}
-		if err != nil {
-			failures = append(failures, err)
-			found = s.found
-		}
-		s.found = found
-		for _, ip := range found {
+		lookups.Go(func() {
+			found, err := c.lookup(ctx, s.host)
+			if failures[i] = err; err == nil {
+				s.found = found
+			}
+		})
+	}
+	lookups.Wait()
+	var all []address
+	for _, s := range c.servers {
+		for _, ip := range s.found {
 			all = append(all, address{host: s.host, dial: net.JoinHostPort(ip, s.port)})
 		}
 	}
@@ -100,6 +102,9 @@ func (c *Client) addresses(ctx context.Context) ([]address, error) {
 }
 
 func (c *Client) lookup(ctx context.Context, host string) ([]string, error) {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return []string{host}, nil
+	}
 	found, err := c.options.Lookup(ctx, host)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("%s has no address", host)
