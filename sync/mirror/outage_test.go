@@ -124,14 +124,14 @@ func TestNothingLeavesBeforeTheRegistryHasSpoken(t *testing.T) {
 		m := w.boot("a", follows(web))
 		m.halt()
 		m = w.assemble("a", follows(api)) // told to follow something else
-		plug := m.wire.unplug()
+		m.wire.unplug()
 		m.run()
 		w.passes(24 * time.Hour)
 		m.has("config/"+string(spam), "casino")
 		m.has("config/"+string(ham), "mother")
 		m.halt()
 		m = w.assemble("a", follows(api)) // and once more
-		plug = m.wire.unplug()
+		plug := m.wire.unplug()
 		m.run()
 		w.passes(24 * time.Hour)
 		m.has("config/"+string(ham), "mother")

@@ -1,0 +1,203 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/registry/embedded"
+)
+
+type plain struct{ Registry }
+
+type wire struct {
+	*embedded.Registry
+
+	mu      sync.Mutex
+	cut     chan struct{} // closed when the wire is mended; nil: it is whole
+	silent  bool          // the registry never answers, the bodies do
+	deaf    bool          // feeds yield nothing after the first state
+	fetch   func(key string) error
+	put     func(key string) error
+	advance func(call func() (registry.State, error)) (registry.State, error)
+	index   func() error
+	edges   func(d registry.Dependency, e registry.Edges) registry.Edges
+	fetched []string
+	indexes map[string]registry.Version
+}
+
+func (c *wire) set(f func(c *wire)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(c)
+}
+
+func (c *wire) unplug() (plug func()) {
+	cut := make(chan struct{})
+	c.set(func(c *wire) { c.cut = cut })
+	return func() {
+		c.set(func(c *wire) { c.cut = nil })
+		close(cut)
+	}
+}
+
+var errCut = fmt.Errorf("connection refused: %w", registry.ErrUnreachable)
+
+func (c *wire) whole() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut != nil {
+		return errCut
+	}
+	return nil
+}
+
+func through[T any](ctx context.Context, c *wire, feed iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		for ctx.Err() == nil {
+			c.mu.Lock()
+			cut, silent := c.cut, c.silent
+			c.mu.Unlock()
+			if silent {
+				<-ctx.Done()
+				return
+			}
+			if cut != nil {
+				if !yield(none, errCut) {
+					return
+				}
+				select {
+				case <-cut:
+				case <-ctx.Done():
+				}
+				continue
+			}
+			for value, err := range feed {
+				if c.whole() != nil {
+					break
+				}
+				if !yield(value, err) {
+					return
+				}
+				c.mu.Lock()
+				deaf := c.deaf
+				c.mu.Unlock()
+				if deaf {
+					<-ctx.Done()
+					return
+				}
+			}
+		}
+	}
+}
+
+func (c *wire) Watch(ctx context.Context, p registry.Pointer) iter.Seq2[registry.State, error] {
+	return through(ctx, c, c.Registry.Watch(ctx, p))
+}
+
+func (c *wire) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error] {
+	return through(ctx, c, c.Registry.Changes(ctx))
+}
+
+func (c *wire) Members(ctx context.Context, n registry.Name) iter.Seq2[registry.Membership, error] {
+	return through(ctx, c, c.Registry.Members(ctx, n))
+}
+
+func (c *wire) Dependency(ctx context.Context, d registry.Dependency) iter.Seq2[registry.Edges, error] {
+	return func(yield func(registry.Edges, error) bool) {
+		for edges, err := range through(ctx, c, c.Registry.Dependency(ctx, d)) {
+			c.mu.Lock()
+			change := c.edges
+			c.mu.Unlock()
+			if change != nil && err == nil {
+				edges = change(d, edges)
+			}
+			if !yield(edges, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *wire) State(ctx context.Context, p registry.Pointer) (registry.State, error) {
+	if err := c.whole(); err != nil {
+		return registry.State{}, err
+	}
+	c.mu.Lock()
+	silent := c.silent
+	c.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return registry.State{}, ctx.Err()
+	}
+	return c.Registry.State(ctx, p)
+}
+
+func (c *wire) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
+	if err := c.whole(); err != nil {
+		return registry.State{}, err
+	}
+	c.mu.Lock()
+	wrap := c.advance
+	c.mu.Unlock()
+	call := func() (registry.State, error) { return c.Registry.Advance(ctx, p, base, next, index) }
+	if wrap != nil {
+		return wrap(call)
+	}
+	return call()
+}
+
+func (c *wire) Put(ctx context.Context, key string, b registry.Body) error {
+	if err := c.whole(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	put := c.put
+	c.mu.Unlock()
+	if put != nil {
+		if err := put(key); err != nil {
+			return err
+		}
+	}
+	return c.Registry.Put(ctx, key, b)
+}
+
+func (c *wire) PutIndex(ctx context.Context, key string, v registry.Version) error {
+	if err := c.whole(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	failing := c.index
+	c.mu.Unlock()
+	if failing != nil {
+		if err := failing(); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.indexes == nil {
+		c.indexes = map[string]registry.Version{}
+	}
+	c.indexes[key] = v
+	return c.Registry.PutIndex(ctx, key, v)
+}
+
+func (c *wire) Fetch(ctx context.Context, key string) (registry.Body, error) {
+	if err := c.whole(); err != nil {
+		return registry.Body{}, err
+	}
+	c.mu.Lock()
+	fetch := c.fetch
+	c.fetched = append(c.fetched, key)
+	c.mu.Unlock()
+	if fetch != nil {
+		if err := fetch(key); err != nil {
+			return registry.Body{}, err
+		}
+	}
+	return c.Registry.Fetch(ctx, key)
+}
