@@ -35,6 +35,7 @@ type Attachment struct {
 
 	Started   time.Time // when the keeper mounted
 	Restarts  int       // servers that died since then
+	Causes    Causes    // why; and those that were upgraded
 	LastDeath string    // how the last of them died, in words
 
 	keeper *os.File
@@ -71,7 +72,7 @@ func Attach() (*Attachment, error) {
 	a := &Attachment{
 		FUSE: os.NewFile(serverFUSE, "/dev/fuse"),
 		Init: h.Init, InitReply: h.InitReply, Incarnation: h.Incarnation, Mount: h.Mount,
-		Started: h.Started, Restarts: h.Restarts, LastDeath: h.LastDeath,
+		Started: h.Started, Restarts: h.Causes.died(), Causes: h.Causes, LastDeath: h.LastDeath,
 		keeper: conn,
 		poker:  poker,
 		saved:  make(chan struct{}, 1),

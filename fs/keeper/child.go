@@ -17,9 +17,11 @@ type child struct {
 	cmd     *exec.Cmd
 	born    time.Time
 	ready   time.Time // when it said so
-	conn    *os.File  // the keeper's end of its descriptor 4; nil: it has none
+	conn    *os.File  // the keeper's end of the socket between them
 	reaped  bool
-	suspect bool // was a zombie when last looked at
+	killed  bool  // by the keeper
+	why     cause // it is about to end; crash: on its own account
+	suspect bool  // was a zombie when last looked at
 }
 
 // event is what a child did: it reported something, or it is gone. Its last report comes before its end.
@@ -32,9 +34,12 @@ type event struct {
 // bury notes that the child is reaped.
 func (c *child) bury() {
 	c.reaped = true
-	if c.conn != nil {
-		c.conn.Close()
-	}
+	c.conn.Close()
+}
+
+func (c *child) kill() {
+	c.killed = true
+	_ = c.cmd.Process.Kill()
 }
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
@@ -70,7 +75,7 @@ func (k *keeper) spawn(argv, env []string, conn *os.File, files ...*os.File) (*c
 	heard := make(chan struct{})
 	k.joined.Go(func() {
 		defer close(heard)
-		for c.conn != nil {
+		for {
 			r := new(report)
 			if err := receive(c.conn, r); err != nil {
 				return
@@ -80,9 +85,7 @@ func (k *keeper) spawn(argv, env []string, conn *os.File, files ...*os.File) (*c
 	})
 	k.joined.Go(func() {
 		err := cmd.Wait()
-		if c.conn != nil {
-			c.conn.SetReadDeadline(time.Now().Add(lastWords))
-		}
+		c.conn.SetReadDeadline(time.Now().Add(lastWords))
 		<-heard
 		k.post(event{child: c, err: ending(err)})
 	})

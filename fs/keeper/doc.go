@@ -4,7 +4,8 @@
 // server (which calls Attach) answers the kernel and may die at any moment: the kernel's requests wait in the
 // descriptor that the keeper holds, and the next server answers them. The poker (Poke) makes system calls on the mount
 // and writes notifications to the kernel on the server's behalf. The server must not do either itself: killed while one
-// of its threads waits for its own answer, it could never be reaped, and everything would hang.
+// of its threads waits for its own answer, it could never be reaped, and everything would hang. The poker also looks, for
+// the keeper, whether the server answers.
 //
 // Invariants:
 //
@@ -20,7 +21,7 @@
 // # Descriptors
 //
 //	server: 3 = /dev/fuse   4 = socket to the keeper   5 = socket to the poker
-//	poker:  3 = /dev/fuse   4 = socket to the server
+//	poker:  3 = /dev/fuse   4 = socket to the server   5 = socket to the keeper
 //
 // All sockets are SOCK_SEQPACKET pairs. Descriptor 3 is one open file in all three: nobody may make it non-blocking. The
 // pair between server and poker outlives both, since the keeper holds both ends; the server's end of descriptor 4 is
@@ -33,6 +34,14 @@
 // Instead the end of file on descriptor 4 says that the keeper is gone (Attachment.Done); the server then ends, the
 // poker sees the end of its own descriptor 4 and ends too. The mount is dead from then on, and the next keeper mounts
 // over it. Both run in process groups of their own, so that a terminal's Ctrl-C reaches the keeper alone.
+//
+// # A server that hangs
+//
+// Every 3 s the keeper has the poker open and read .status/alive (watchdog.go). When 3 periods in a row bring no answer, a
+// poker that has not even begun is killed; else the server is, and the next one answers whoever waits. If its thread cannot be
+// killed, or the next one gives no answer either, the connection to the kernel is aborted, which ends every wait in it
+// with an error, and a new mount goes over the dead one. So a hang is over, or said to be over, within 25 s. Time in
+// which the machine or the keeper slept does not count. A server that was not ready yet has a minute.
 //
 // # Stop
 //

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -48,7 +47,7 @@ type keeper struct {
 	Config
 	point    string
 	ownScore string // the OOM score that the children go back to
-	grace    time.Duration
+	pace
 
 	// One mount's life.
 	fuse   *os.File
@@ -62,12 +61,14 @@ type keeper struct {
 	children            []*child
 	serverDue, pokerDue <-chan time.Time // when to start one again; nil: not now
 	init, reply         []byte
+	watchdog            watchdog
+	oomKills            int // when the server started
 
 	// Over all mounts.
 	serverPace, pokerPace backoff
 	incarnation           uint32
 	started               time.Time
-	restarts              int
+	causes                Causes
 	died                  time.Time
 	lastDeath             string
 }
@@ -76,11 +77,17 @@ type keeper struct {
 // mounted, in words that say what to do, or why the mount came to its end. The *exec.ExitError of a server that failed
 // for good is in the chain.
 func Run(ctx context.Context, c Config) error {
-	return run(ctx, c, serverGrace)
+	return run(ctx, c, pace{grace: serverGrace, probe: probePeriod})
 }
 
-func run(ctx context.Context, c Config, grace time.Duration) error {
-	k := &keeper{Config: c, grace: grace, started: time.Now()}
+// pace is how long a keeper waits. Tests are in a hurry.
+type pace struct {
+	grace time.Duration // what a server has to end, from being told to being killed
+	probe time.Duration // the period of the watchdog
+}
+
+func run(ctx context.Context, c Config, p pace) error {
+	k := &keeper{Config: c, pace: p, started: time.Now()}
 	if k.Logger == nil {
 		k.Logger = slog.Default()
 	}
@@ -129,6 +136,7 @@ func (k *keeper) keepMount(ctx context.Context) (err error) {
 	k.fuse = os.NewFile(uintptr(fd), device)
 	k.events, k.quit = make(chan event), make(chan struct{})
 	k.children, k.init, k.reply = nil, nil, nil
+	k.watchdog = watchdog{ticked: sinceBoot()}
 	defer func() { err = errors.Join(err, k.tearDown(err)) }()
 	stack, err := mountsOn(k.point)
 	if err != nil || len(stack) == 0 {
@@ -151,6 +159,8 @@ func (k *keeper) keepMount(ctx context.Context) (err error) {
 func (k *keeper) supervise(ctx context.Context) error {
 	look := time.NewTimer(lookInterval)
 	defer look.Stop()
+	watch := time.NewTicker(k.probe)
+	defer watch.Stop()
 	for {
 		var err error
 		select {
@@ -162,6 +172,8 @@ func (k *keeper) supervise(ctx context.Context) error {
 			var again time.Duration
 			again, err = k.look()
 			look.Reset(again)
+		case <-watch.C:
+			err = k.watch()
 		case <-k.serverDue:
 			if k.serverDue = nil; k.startServer() != nil {
 				k.serverDue = time.After(k.serverPace.next(false))
@@ -188,14 +200,17 @@ func (k *keeper) look() (time.Duration, error) {
 		s.suspect = true
 		return lookAgain, nil
 	}
-	_ = s.cmd.Process.Kill() // in case its other threads are well
+	s.kill() // in case its other threads are well
 	return lookInterval, k.serverDied(errors.New("killed, but some of its threads are stuck"))
 }
 
 func (k *keeper) handle(e event) error {
 	if e.report != nil {
-		if e.child == k.server { // else it was given up
+		switch e.child { // another was given up
+		case k.server:
 			k.hear(e.report)
+		case k.poker:
+			k.hearPoker(e.report)
 		}
 		return nil
 	}
@@ -228,108 +243,4 @@ func (k *keeper) hear(r *report) {
 			log.Info("serving again", "took", time.Since(k.died))
 		}
 	}
-}
-
-// serverDied has the server replaced, or returns why it cannot be.
-func (k *keeper) serverDied(cause error) error {
-	dead := k.server
-	k.server = nil
-	k.died, k.lastDeath = time.Now(), cause.Error()
-	k.restarts++
-	if exit, ok := errors.AsType[*exec.ExitError](cause); ok && exit.ExitCode() == StatusFatal {
-		return fmt.Errorf("the server cannot go on: %w", cause)
-	}
-	if aborted(int(k.fuse.Fd())) {
-		return k.whyEnded()
-	}
-	if k.init == nil {
-		return fmt.Errorf("the server ended before it served: %w", cause)
-	}
-	pause := k.serverPace.next(!dead.ready.IsZero() && k.died.Sub(dead.ready) > serverHealthy)
-	k.serverDue = time.After(pause)
-	k.logDeath("server", dead, cause, pause, k.serverPace.streak)
-	return nil
-}
-
-func (k *keeper) pokerDied(cause error) {
-	dead := k.poker
-	k.poker = nil
-	pause := k.pokerPace.next(time.Since(dead.born) > pokerHealthy)
-	k.pokerDue = time.After(pause)
-	k.logDeath("poker", dead, cause, pause, k.pokerPace.streak)
-}
-
-func (k *keeper) logDeath(who string, dead *child, cause error, pause time.Duration, streak int) {
-	log := k.Logger.With("pid", dead.pid(), "cause", cause, "lived", time.Since(dead.born), "next_in", pause)
-	if streak > freeRestarts {
-		log.Error(who+" keeps dying", "times", streak)
-		return
-	}
-	log.Warn(who + " died, starting another")
-}
-
-// whyEnded distinguishes a mount that is still there, dead, from one that was taken away on purpose.
-func (k *keeper) whyEnded() error {
-	stack, err := mountsOn(k.point)
-	for _, m := range stack {
-		if m.minor == k.minor && m.fsType == fsType {
-			return errAborted
-		}
-	}
-	return errors.Join(err, fmt.Errorf("mount on %s: %w", k.point, errUnmounted))
-}
-
-func (k *keeper) startServer() error {
-	conn, its, err := pair("keeper")
-	if err != nil {
-		return err
-	}
-	defer its.Close()
-	drain(k.pokes[0])
-	drain(k.pokes[1])
-	k.incarnation++
-	h := hello{
-		Mount: k.point, Incarnation: k.incarnation, Init: k.init, InitReply: k.reply,
-		Started: k.started, Restarts: k.restarts, LastDeath: k.lastDeath,
-	}
-	if k.poker != nil {
-		h.Poker = uint32(k.poker.pid())
-	}
-	if err := send(conn, h); err != nil {
-		conn.Close()
-		return err
-	}
-	server, err := k.spawn(k.Server, k.Env, conn, k.fuse, its, k.pokes[0])
-	if err != nil {
-		conn.Close()
-		k.Logger.Error("cannot start the server", "err", err)
-		return err
-	}
-	k.server = server
-	k.sayReaped()
-	return nil
-}
-
-func (k *keeper) startPoker() error {
-	drain(k.pokes[1])
-	// Without preemption signals the runtime does not interrupt the poker's calls.
-	env := append(slices.Clone(k.Env), "GODEBUG=asyncpreemptoff=1")
-	poker, err := k.spawn(k.Poker, env, nil, k.fuse, k.pokes[1])
-	if err != nil {
-		k.Logger.Error("cannot start the poker", "err", err)
-		return err
-	}
-	k.poker = poker
-	k.server.say(notice{Poker: uint32(poker.pid())})
-	return nil
-}
-
-// sayReaped tells the server when every server before it is gone.
-func (k *keeper) sayReaped() {
-	for _, c := range k.children {
-		if c != k.server && c != k.poker {
-			return
-		}
-	}
-	k.server.say(notice{Reaped: true})
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,13 +67,15 @@ func keeperMain() error {
 	if err != nil {
 		return err
 	}
-	if err := impair(); err != nil {
+	if err := errors.Join(impair(), enterCgroup()); err != nil {
 		return err
 	}
-	grace := serverGrace
-	if text := os.Getenv("GRACE"); text != "" {
-		if grace, err = time.ParseDuration(text); err != nil {
-			return err
+	p := pace{grace: serverGrace, probe: probePeriod}
+	for name, d := range map[string]*time.Duration{"GRACE": &p.grace, "PROBE": &p.probe} {
+		if text := os.Getenv(name); text != "" {
+			if *d, err = time.ParseDuration(text); err != nil {
+				return err
+			}
 		}
 	}
 	return run(ctx, Config{
@@ -80,10 +83,10 @@ func keeperMain() error {
 		Server: []string{self, "server"},
 		Poker:  []string{self, "poker"},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	}, grace)
+	}, p)
 }
 
-// need skips aloud what this machine cannot run, unless everything is required.
+// need skips what this machine cannot run.
 func need(t *testing.T) {
 	t.Helper()
 	why := ""
@@ -94,13 +97,18 @@ func need(t *testing.T) {
 	} else {
 		f.Close()
 	}
-	switch {
-	case why == "":
-	case os.Getenv("KINGPIN_REQUIRE") == "all":
-		t.Fatal("required, but cannot run: ", why)
-	default:
-		t.Skip(why)
+	if why != "" {
+		unable(t, why)
 	}
+}
+
+// unable skips aloud, unless everything is required.
+func unable(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("KINGPIN_REQUIRE") == "all" {
+		t.Fatal("required, but cannot run: ", why)
+	}
+	t.Skip(why)
 }
 
 // monitor is a keeper under test, with the log of all its processes.
@@ -229,6 +237,12 @@ func (m *monitor) serving(n int) int {
 	return pid
 }
 
+// says waits until the log has this line, or part of one.
+func (m *monitor) says(what string) {
+	m.t.Helper()
+	eventually(m.t, "the log says "+what, func() bool { return strings.Contains(m.log.String(), what) })
+}
+
 // processes lists the live processes that were started with this mount in their environment.
 func (m *monitor) processes(role ...string) (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
@@ -264,6 +278,7 @@ func (m *monitor) poker(not ...int) (pid int) {
 // process is the test binary in another part.
 type process struct {
 	cmd  *exec.Cmd
+	born time.Time
 	log  *transcript
 	in   io.WriteCloser
 	done chan struct{}
@@ -276,7 +291,7 @@ func start(t *testing.T, role string, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(self), log: new(transcript), done: make(chan struct{})}
+	p := &process{cmd: exec.Command(self), born: time.Now(), log: new(transcript), done: make(chan struct{})}
 	// The race detector sleeps for a second at the end of a process, for the sake of its other threads' reports.
 	p.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")...)
 	out, w, err := os.Pipe()

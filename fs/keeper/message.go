@@ -21,7 +21,7 @@ type hello struct {
 	InitReply   []byte
 	Poker       uint32 // 0 = not running at the moment
 	Started     time.Time
-	Restarts    int
+	Causes      Causes
 	LastDeath   string
 }
 
@@ -33,11 +33,16 @@ type notice struct {
 	Stopping bool   `json:",omitempty"` // no more pokes
 }
 
-// report is what the server says to the keeper: one of them a message.
+// report is what a child says to the keeper: one of them a message.
 type report struct {
+	// From the server.
 	Init      []byte `json:",omitempty"`
 	InitReply []byte `json:",omitempty"`
 	Ready     bool   `json:",omitempty"`
+
+	// From the poker, before and after it reads what the keeper asked it to.
+	Probing  bool `json:",omitempty"`
+	Answered bool `json:",omitempty"`
 }
 
 // send writes v as one message.

@@ -13,6 +13,7 @@ import (
 const (
 	pokerFUSE   = 3
 	pokerServer = 4
+	pokerKeeper = 5
 )
 
 // Codes of the notifications: the error field of a header whose unique is 0 (linux/fuse.h, fuse_notify_code).
@@ -44,6 +45,7 @@ func Poke() error {
 	}
 	h := hands{notify: make(chan [][]byte), notified: make(chan []unix.Errno)}
 	go h.write()
+	go answerProbes()
 	go exitWithServer()
 	if err := errors.Join(unix.Unshare(unix.CLONE_FILES), unix.Close(pokerFUSE)); err != nil {
 		return fmt.Errorf("poker lets go of %s: %w", device, err)

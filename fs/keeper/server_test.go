@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -39,7 +40,17 @@ func serverMain() error {
 	}
 	term, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
+	if os.Getenv("SERVER_STARTS_SLOWLY") != "" && a.Incarnation == 2 {
+		select {}
+	}
+	fmt.Printf("server %d: %+v\n", a.Incarnation, a.Causes)
 	fsys := &oneFile{RawFileSystem: fuse.NewDefaultRawFileSystem(), poker: a.Poker()}
+	deadlocks := make(chan os.Signal, 1)
+	signal.Notify(deadlocks, unix.SIGUSR1)
+	go func() {
+		<-deadlocks
+		fsys.deadlocked.Store(true)
+	}()
 	server, err := handOver(a, fsys)
 	if err != nil {
 		return err
@@ -60,6 +71,10 @@ func serverMain() error {
 	}
 	if err := a.Ready(); err != nil {
 		return err
+	}
+	if os.Getenv("SERVER_IS_GREEDY") != "" && a.Incarnation == 1 {
+		for all := [][]byte{}; ; all = append(all, bytes.Repeat([]byte("x"), 1<<20)) {
+		}
 	}
 	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 {
 		return status(3)
@@ -138,18 +153,22 @@ const (
 	content  = "hello, world\n"
 
 	hangingName = "hanging"
+
+	statusNode = 3
+	aliveNode  = 4
 )
 
 type oneFile struct {
 	fuse.RawFileSystem
-	poker *Poker
+	poker      *Poker
+	deadlocked atomic.Bool
 }
 
 func (f *oneFile) attr(node uint64, out *fuse.Attr) fuse.Status {
 	switch node {
-	case fuse.FUSE_ROOT_ID:
+	case fuse.FUSE_ROOT_ID, statusNode:
 		out.Mode, out.Nlink = fuse.S_IFDIR|0o755, 2
-	case fileNode:
+	case fileNode, aliveNode:
 		out.Mode, out.Nlink, out.Size = fuse.S_IFREG|0o644, 2, uint64(len(content))
 	default:
 		return fuse.ENOENT
@@ -163,12 +182,14 @@ func (f *oneFile) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *
 		fmt.Println("this lookup will never be answered")
 		select {}
 	}
-	if name != fileName {
+	node := map[string]uint64{fileName: fileNode, ".status": statusNode, "alive": aliveNode}[name]
+	if node == 0 || node == statusNode && os.Getenv("SERVER_HAS_NO_STATUS") != "" {
 		return fuse.ENOENT
 	}
-	out.NodeId, out.Generation = fileNode, 1
+	out.NodeId, out.Generation = node, 1
 	out.SetEntryTimeout(time.Hour)
-	return f.attr(fileNode, &out.Attr)
+	out.SetAttrTimeout(time.Hour)
+	return f.attr(node, &out.Attr)
 }
 
 func (f *oneFile) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
@@ -185,6 +206,9 @@ func (f *oneFile) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrO
 func (f *oneFile) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY && !f.poker.Is(in.Pid) {
 		return fuse.EACCES // only the poker may open for writing
+	}
+	if f.deadlocked.Load() || in.NodeId == aliveNode && os.Getenv("SERVER_IS_DEAF") != "" {
+		select {}
 	}
 	if os.Getenv("SERVER_HANGS") != "" && f.poker.Is(in.Pid) {
 		fmt.Println("this open will never be answered")

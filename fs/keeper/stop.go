@@ -17,7 +17,7 @@ func (k *keeper) tearDown(cause error) error {
 	}
 	flags := 0
 	if k.poker != nil {
-		_ = k.poker.cmd.Process.Kill()
+		k.poker.kill()
 		if !k.await(pokerGrace, k.poker) {
 			// It waits in the kernel, out of reach of signals, for an answer that a server gives at once or never.
 			k.Logger.Error("poker is stuck, aborting the connection to the kernel", "mount", k.point)
@@ -28,9 +28,9 @@ func (k *keeper) tearDown(cause error) error {
 	if !errors.Is(cause, errAborted) && !errors.Is(cause, errUnmounted) {
 		err = k.unmount(flags)
 	}
-	if k.server != nil && !k.await(k.grace, k.server) {
+	if k.server != nil && !k.server.killed && !k.await(k.grace, k.server) {
 		k.Logger.Error("server does not end, killing it", "pid", k.server.pid(), "after", k.grace)
-		_ = k.server.cmd.Process.Kill()
+		k.server.kill()
 	}
 	if !k.await(afterKill, k.children...) {
 		stuck = errors.New("a child is left behind, it cannot be killed")

@@ -1,0 +1,65 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"time"
+)
+
+// serverDied has the server replaced, or returns why it cannot be.
+func (k *keeper) serverDied(cause error) error {
+	dead := k.server
+	k.server = nil
+	why := k.whyDied(dead, cause)
+	if why == hang {
+		cause = fmt.Errorf("%w: %w", errHung, cause)
+	}
+	k.died, k.lastDeath = time.Now(), cause.Error()
+	k.causes.add(why)
+	if exit, ok := errors.AsType[*exec.ExitError](cause); ok && exit.ExitCode() == StatusFatal {
+		return fmt.Errorf("the server cannot go on: %w", cause)
+	}
+	if aborted(int(k.fuse.Fd())) {
+		return k.whyEnded()
+	}
+	if k.init == nil {
+		return fmt.Errorf("the server ended before it served: %w", cause)
+	}
+	pause := k.serverPace.next(!dead.ready.IsZero() && k.died.Sub(dead.ready) > serverHealthy)
+	k.serverDue = time.After(pause)
+	k.logDeath("server", dead, cause, pause, k.serverPace.streak)
+	return nil
+}
+
+func (k *keeper) pokerDied(cause error) {
+	dead := k.poker
+	k.poker = nil
+	if k.watchdog.asked == dead {
+		k.watchdog.asked = nil
+	}
+	k.oomKills = oomKills()
+	pause := k.pokerPace.next(time.Since(dead.born) > pokerHealthy)
+	k.pokerDue = time.After(pause)
+	k.logDeath("poker", dead, cause, pause, k.pokerPace.streak)
+}
+
+func (k *keeper) logDeath(who string, dead *child, cause error, pause time.Duration, streak int) {
+	log := k.Logger.With("pid", dead.pid(), "cause", cause, "lived", time.Since(dead.born), "next_in", pause)
+	if streak > freeRestarts {
+		log.Error(who+" keeps dying", "times", streak)
+		return
+	}
+	log.Warn(who + " died, starting another")
+}
+
+// whyEnded distinguishes a mount that is still there, dead, from one that was taken away on purpose.
+func (k *keeper) whyEnded() error {
+	stack, err := mountsOn(k.point)
+	for _, m := range stack {
+		if m.minor == k.minor && m.fsType == fsType {
+			return errAborted
+		}
+	}
+	return errors.Join(err, fmt.Errorf("mount on %s: %w", k.point, errUnmounted))
+}
