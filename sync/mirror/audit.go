@@ -65,6 +65,9 @@ func (m *Mirror) auditDependency(ctx context.Context, name registry.Dependency) 
 }
 
 func (m *Mirror) auditName(ctx context.Context, name registry.Name) {
+	if m.health.lost(registrySide) != nil || m.health.lost(bodiesSide) != nil {
+		return // the probe asks for all
+	}
 	m.refresh(name)
 	for _, pointer := range []registry.Pointer{name.Pointer(), name.Metaconfig()} {
 		m.repairIndex(ctx, pointer)

@@ -140,10 +140,10 @@ func (m *Mirror) enrol(t task, name registry.Name, author string, deps []registr
 	return nil
 }
 
-// subscribeHere makes a name that its publication may create one that this machine follows. It does nothing for any other.
-func (m *Mirror) subscribeHere(t task, p Publication) error {
-	if !p.Create || m.followed(p.Name) {
-		return nil
+// enrolHere makes a name that its publication creates one of the registry's names, and one that this machine follows.
+func (m *Mirror) enrolHere(t task, p Publication) error {
+	if m.followed(p.Name) { // an edge was there before the name
+		return m.enrol(t, p.Name, p.Author, nil)
 	}
 	deps, err := m.homes(nil)
 	if err != nil {

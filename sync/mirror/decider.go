@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -41,7 +42,7 @@ func (m *Mirror) deciderFiles(c disk.Commit) (changed []disk.Commit, gone []disk
 			gone = append(gone, e.File)
 		}
 	}
-	slices.SortFunc(changed, func(a, b disk.Commit) int { return compareNames(a.File, b.File) })
+	slices.SortFunc(changed, func(a, b disk.Commit) int { return cmp.Compare(a.Name, b.Name) })
 	return changed, gone
 }
 

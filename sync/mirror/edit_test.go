@@ -265,8 +265,22 @@ func TestWriteThatCreates(t *testing.T) {
 			t.Errorf("returned %+v, on disk is %+v", e, here)
 		}
 
+		// An edge was there before the name.
+		w.must(w.reg.Create(w.Context(), ham.Metaconfig()))
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(ham)))
+		m.isIn(ham, Missing)
+		p.Name = ham
+		_, err = m.Publish(w.Context(), p)
+		w.must(err)
+		m.lists(web, edges(string(ham), string(spam))...)
+		state, err := w.reg.State(w.Context(), ham.Metaconfig())
+		w.must(err)
+		if state.Version == "" {
+			t.Error("a name was made without its metaconfig")
+		}
+
 		// Not so where it is not asked.
-		p.Name, p.Create = ham, false
+		p.Name, p.Create = "config.manageddata.other.thing", false
 		_, err = m.Publish(w.Context(), p)
 		w.is(err, registry.ErrNotExist)
 	})

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,6 +49,10 @@ func TestChangeElsewhereArrives(t *testing.T) {
 			if published, _ := version.Time(); !e.Published.Equal(published) {
 				t.Errorf("published %s, want what the token says: %s", e.Published, published)
 			}
+		}
+		m.said(4, "level=INFO", "msg=updated", string(spam))
+		if s, _ := m.Status(spam); !slices.Equal(s.Dependencies, []registry.Dependency{web}) {
+			t.Errorf("held by %v, want web.dep", s.Dependencies)
 		}
 	})
 }
@@ -267,6 +272,7 @@ func TestRetryAsksWhatIsCurrentByNow(t *testing.T) {
 		}
 		m.run()
 		m.isIn(spam, Pending, "not in the store")
+		m.said(1, "level=WARN", "not up to date", string(spam))
 		w.put(spam, "found")
 		w.passes(time.Minute)
 		m.has("config/"+string(spam), "found")

@@ -38,6 +38,7 @@ type follower struct {
 	reason     string    // why it is not Current
 	since      time.Time // of condition and reason
 	failures   int       // in a row
+	warned     bool      // the log says that it is not up to date
 	metaconfig registry.Version
 }
 
@@ -65,7 +66,7 @@ func (m *Mirror) reconcile(ctx context.Context, f *follower) {
 
 	w, ok, err := m.lastWord(ctx, f)
 	if err == nil && ok {
-		_, err = m.bringHome(ctx, f.name, w, 0)
+		_, err = m.bringHome(ctx, f.name, w)
 	}
 	if ctx.Err() == nil && (ok || err != nil) {
 		m.conclude(f, w, err)
@@ -177,14 +178,14 @@ func (m *Mirror) conclude(f *follower, w word, err error) {
 	if again {
 		f.ask = true
 	}
-	wasShown := before != Missing
+	shown := f.condition != Missing
 	m.mu.Unlock()
 
 	m.logCondition(f, before, w, err)
 	if again {
 		m.tryLater(f, after, err)
 	}
-	if wasShown != (f.condition != Missing) {
+	if shown != (before != Missing) {
 		m.replan()
 	}
 	m.notify()

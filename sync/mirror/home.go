@@ -14,7 +14,7 @@ import (
 
 // bringHome makes the disk hold what the registry said about a name, unless it does already, and returns the entry that is on disk
 // then. The caller has the name's lock. A held error means that the last good version was left alone.
-func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word, origin uint64) (disk.Entry, error) {
+func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (disk.Entry, error) {
 	current, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
 	switch {
 	case !w.exists && here:
@@ -33,7 +33,7 @@ func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word, orig
 	case here && w.version == "" && current.Version != "":
 		return current, held{reason: "its node was made anew and never written"}
 	}
-	c := disk.Commit{File: disk.File{Kind: registry.Config, Name: string(name)}, Version: w.version, Order: w.order, Origin: origin}
+	c := disk.Commit{File: disk.File{Kind: registry.Config, Name: string(name)}, Version: w.version, Order: w.order}
 	if w.version != "" {
 		body, err := m.fetch(ctx, name, w.version)
 		if err != nil {
@@ -44,7 +44,7 @@ func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word, orig
 			c.Published, _ = w.version.Time() // a body of the old system: the token is the time
 		}
 	}
-	return m.commit(c)
+	return m.update(c)
 }
 
 // wentBack is why a registry that is older than this machine is not followed: it was replaced, or restored from a backup.
@@ -69,6 +69,9 @@ func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry
 	case errors.Is(err, registry.ErrNotExist):
 		m.counters.fetchFailures.Add(1)
 		return registry.Body{}, fmt.Errorf("the body of version %s is not in the store: %w", version, err)
+	case errors.Is(err, registry.ErrTooLarge):
+		m.counters.fetchFailures.Add(1)
+		return registry.Body{}, held{reason: fmt.Sprintf("version %s: %v", version, err)}
 	case err != nil:
 		m.counters.fetchFailures.Add(1)
 		return registry.Body{}, fmt.Errorf("fetch version %s: %w", version, inTime(err))
@@ -76,6 +79,16 @@ func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry
 		return registry.Body{}, held{reason: fmt.Sprintf("version %s has %d bytes, this machine takes at most %d", version, len(body.Data), m.o.MaxBody)}
 	}
 	return body, nil
+}
+
+// update is commit of what was published elsewhere.
+func (m *Mirror) update(c disk.Commit) (disk.Entry, error) {
+	before, _ := m.store.Current(c.File)
+	e, err := m.commit(c)
+	if err == nil && e.Stamp != before.Stamp {
+		m.logUpdate(e)
+	}
+	return e, err
 }
 
 // commit puts a version on disk, and with the map of the deciders their files.
@@ -105,7 +118,7 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 	case here && len(w.members) == 0 && current.Size > 0:
 		return current, held{reason: fmt.Sprintf("empty, was %d", m.lines(current))}
 	}
-	return m.commit(disk.Commit{
+	return m.update(disk.Commit{
 		File:      disk.File{Kind: registry.Serverset, Name: string(name)},
 		Order:     w.order,
 		Body:      w.members,
@@ -122,7 +135,7 @@ func (m *Mirror) lines(e disk.Entry) int {
 	return bytes.Count(body, []byte("\n"))
 }
 
-// damaged says whether the file of a name, or of any decider, has lost its body.
+// damaged says whether the file of a name has lost its body, or an older one stands in for it.
 func (m *Mirror) damaged(name registry.Name) bool {
 	return slices.ContainsFunc(m.store.Damaged(), func(f disk.File) bool {
 		return f.Kind == name.Kind() && f.Name == string(name)
@@ -131,15 +144,19 @@ func (m *Mirror) damaged(name registry.Name) bool {
 
 // mend has what went bad on disk fetched again as soon as somebody notices.
 func (m *Mirror) mend(ctx context.Context) {
+	var before []disk.File
 	for damaged := range m.store.Repairs(ctx) {
 		for _, f := range damaged {
 			name := registry.Name(f.Name)
 			if f.Kind == registry.Decider {
 				name = registry.DeciderName
 			}
-			m.counters.damages.Add(1)
-			m.log.Warn("a body went bad on disk and is fetched again", "name", f)
+			if !slices.Contains(before, f) {
+				m.counters.damages.Add(1)
+				m.log.Warn("a body went bad on disk and is fetched again", "name", f)
+			}
 			m.wakeUp(name)
 		}
+		before = damaged
 	}
 }

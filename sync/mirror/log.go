@@ -12,29 +12,35 @@ import (
 
 // logCondition says one line when a condition begins and one when it is over, none while it lasts.
 func (m *Mirror) logCondition(f *follower, before Condition, w word, err error) {
+	// That a neighbour is away was said once, for all names.
+	apart := !errors.Is(err, registry.ErrUnreachable)
 	m.mu.Lock()
-	now, reason, implied := f.condition, f.reason, f.implied
+	now, reason, implied, warned := f.condition, f.reason, f.implied, f.warned
+	behind := now == Stale || now == Pending
+	f.warned = behind && (warned || apart)
 	m.mu.Unlock()
-	if now == before || now == Missing && implied {
-		return
-	}
-	switch now {
-	case Held:
+	switch {
+	case behind && !warned && apart:
+		m.log.Warn("not up to date", "name", f.name, "version", w.version, "error", err)
+	case now == Held && before != Held:
 		m.counters.holds.Add(1)
 		m.log.Warn("held: the last good version stays", "name", f.name, "reason", reason)
-	case Missing:
+	case now == Missing && before != Missing && !implied:
 		m.log.Warn("skipped: "+reason, "name", f.name)
-	case Stale, Pending:
-		level := slog.LevelWarn
-		if errors.Is(err, registry.ErrUnreachable) {
-			level = slog.LevelDebug // that a neighbour is away was said once, for all names
-		}
-		m.log.Log(context.Background(), level, "not up to date", "name", f.name, "version", w.version, "error", err)
-	case Current:
-		if before == Stale || before == Held {
-			m.log.Info("up to date again", "name", f.name, "version", w.version)
-		}
+	case now == Current && (warned || before == Held):
+		m.log.Info("up to date again", "name", f.name, "version", w.version)
 	}
+}
+
+// logUpdate says which version came home. The first boot has no line for each of its thousands.
+func (m *Mirror) logUpdate(e disk.Entry) {
+	m.mu.Lock()
+	level := slog.LevelInfo
+	if !m.ready {
+		level = slog.LevelDebug
+	}
+	m.mu.Unlock()
+	m.log.Log(context.Background(), level, "updated", "name", e.Name, "version", e.Version, "author", e.Author, "size", e.Size)
 }
 
 // complain warns of one instance of a subject once.

@@ -162,6 +162,7 @@ func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
 		plan:         make(chan struct{}, 1),
 		dependencies: map[registry.Dependency]*dependency{},
 		followers:    map[registry.Name]*follower{},
+		shown:        map[registry.Dependency][]registry.Edge{},
 		unindexed:    map[registry.Pointer]struct{}{},
 		complained:   map[string]string{},
 	}

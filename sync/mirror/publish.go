@@ -112,8 +112,10 @@ func (m *Mirror) attempt(t task, p Publication) (e disk.Entry, published bool, e
 		}
 		return m.advanceTo(t, p, state)
 	}
-	if err := m.subscribeHere(t, p); err != nil {
-		return disk.Entry{}, false, fmt.Errorf("not published: %w", err)
+	if p.Create && !m.followed(p.Name) {
+		if err := m.enrolHere(t, p); err != nil {
+			return disk.Entry{}, false, fmt.Errorf("not published: %w", err)
+		}
 	}
 	now, err := m.judge(t, p, state)
 	if err != nil {
@@ -167,8 +169,10 @@ func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.E
 	case err != nil:
 		return disk.Entry{}, false, fmt.Errorf("publish %s: %w", p.Name, err)
 	}
-	if err := m.subscribeHere(t, p); err != nil {
-		return disk.Entry{}, true, fmt.Errorf("published as %s, but not subscribed: %w", state.Version, err)
+	if !from.Exists {
+		if err := m.enrolHere(t, p); err != nil {
+			return disk.Entry{}, true, fmt.Errorf("published as %s, but not subscribed: %w", state.Version, err)
+		}
 	}
 	c := disk.Commit{
 		File: disk.File{Kind: registry.Config, Name: string(p.Name)}, Version: state.Version, Order: state.Order, Body: p.Body,
@@ -211,7 +215,7 @@ func (m *Mirror) present(ctx context.Context, name registry.Name, state registry
 		return m.presentElsewhere(ctx, name, state)
 	}
 	w := stateWord(state)
-	entry, err := m.bringHome(ctx, name, w, 0)
+	entry, err := m.bringHome(ctx, name, w)
 	current, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
 	if here && w.order < current.Order && w.version != current.Version {
 		return present{}, fmt.Errorf("%s: %w: %w", name, err, registry.ErrInvalid)

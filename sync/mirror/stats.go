@@ -37,7 +37,7 @@ type Stats struct {
 	Pending  int // followed names by Condition
 	Current  int
 	Stale    int
-	Held     int
+	Held     int // and dependencies that were deleted with members in them
 	Missing  int
 	Leaving  int           // names that nothing wants any more, during their grace
 	BadEdges int           // members of followed dependencies that are neither names nor dependencies
@@ -231,7 +231,14 @@ func (m *Mirror) Status(name registry.Name) (s NameStatus, ok bool) {
 	if f == nil || f.absent() {
 		return NameStatus{}, false
 	}
-	return m.status(f), true
+	s = m.status(f)
+	for _, d := range m.dependencies {
+		if _, holds := slices.BinarySearch(d.edges, registry.Edge(name)); holds {
+			s.Dependencies = append(s.Dependencies, d.name)
+		}
+	}
+	slices.Sort(s.Dependencies)
+	return s, true
 }
 
 // Statuses is how every followed name is on this machine, sorted by name.

@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
-	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
 // dependency is one set of subscriptions that is reached from the roots. Mirror.mu guards all of it.
@@ -35,6 +33,7 @@ func (m *Mirror) recall() {
 			d.edges = append(d.edges, link.Edge)
 		}
 		m.dependencies[d.name] = d
+		m.shown[d.name] = d.edges
 	}
 	for _, kind := range []registry.Kind{registry.Config, registry.Serverset} {
 		for _, e := range m.store.List(kind) {
@@ -42,7 +41,6 @@ func (m *Mirror) recall() {
 		}
 	}
 	m.survey(context.Background(), time.Now())
-	m.shown, _ = m.graph()
 	m.replan()
 }
 
@@ -79,13 +77,14 @@ func (m *Mirror) conduct(ctx context.Context) {
 		} else {
 			failures = 0
 		}
-		if !m.idle(ctx, wait) {
+		if !m.awaitPlan(ctx, wait) {
 			return
 		}
 	}
 }
 
-func (m *Mirror) idle(ctx context.Context, wait time.Duration) bool {
+// awaitPlan waits until somebody wants a new plan, or so long if that is not 0.
+func (m *Mirror) awaitPlan(ctx context.Context, wait time.Duration) bool {
 	var due <-chan time.Time
 	if wait > 0 {
 		timer := time.NewTimer(wait)
@@ -372,5 +371,3 @@ func (m *Mirror) makeRoot(ctx context.Context, name registry.Dependency) {
 		}
 	}
 }
-
-func compareNames(a, b disk.File) int { return cmp.Compare(a.Name, b.Name) }
