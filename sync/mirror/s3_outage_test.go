@@ -156,6 +156,111 @@ func TestS3ServerThatIsSilent(t *testing.T) {
 	refused(t, err, context.DeadlineExceeded, "has not answered in time")
 }
 
+// A network that was away, or a router that forgot, leaves connections on which nobody ever answers. One call finds out; it is not
+// found out once a connection.
+func TestS3HalfOpenConnectionsCostOneCall(t *testing.T) {
+	srv := startS3(t)
+	way := newRelay(t, strings.TrimPrefix(srv.Endpoint, "http://"))
+	o := options(srv)
+	o.Endpoint = "http://" + way.Addr().String()
+	s := openS3(t, o)
+	key := blacklist.Key(version)
+	must(t, s.Put(t.Context(), key, body(strings.Repeat("x", 1<<20))))
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			if _, err := s.Fetch(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := way.forget(); n < 2 {
+		t.Fatalf("%d connections, so this proves nothing", n)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := s.Fetch(ctx, key)
+	refused(t, err, context.DeadlineExceeded)
+	for range 16 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := s.Fetch(ctx, key)
+		cancel()
+		must(t, err)
+	}
+}
+
+// relay passes bytes on, until it forgets a connection.
+type relay struct {
+	net.Listener
+	mu    sync.Mutex
+	lost  chan struct{} // closed when the present connections are forgotten
+	count int           // of the present connections
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	r := &relay{Listener: listener, lost: make(chan struct{})}
+	var all sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	all.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			r.mu.Lock()
+			lost := r.lost
+			r.count++
+			r.mu.Unlock()
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			context.AfterFunc(ctx, func() { in.Close(); out.Close() })
+			all.Go(func() { pass(out, in, lost) })
+			all.Go(func() { pass(in, out, lost) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		cancel()
+		all.Wait()
+	})
+	return r
+}
+
+// pass copies until an end is closed, or silently stops when the connection is lost.
+func pass(to, from net.Conn, lost chan struct{}) {
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		select {
+		case <-lost:
+			return
+		default:
+		}
+		if _, broken := to.Write(buffer[:n]); err != nil || broken != nil {
+			from.Close()
+			to.Close()
+			return
+		}
+	}
+}
+
+// forget drops what the present connections carry from now on, and says how many they are.
+func (r *relay) forget() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.lost)
+	n := r.count
+	r.lost, r.count = make(chan struct{}), 0
+	return n
+}
+
 func TestS3ConnectionsAreUsedAgain(t *testing.T) {
 	srv := startS3(t)
 	way := newTap(t, srv, nil)

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -55,10 +56,10 @@ func newConnections(settings aws.Config) connections {
 }
 
 // Do sends one request. After one that failed the idle connections are closed, since those of a server that restarted or of a network
-// that was away are dead too, and each would cost an attempt.
+// that was away are dead too, and each would cost an attempt. A deadline is such a failure; a caller who went away is none.
 func (c connections) Do(r *http.Request) (*http.Response, error) {
 	response, err := c.transport.RoundTrip(r)
-	if err != nil && !errors.Is(err, r.Context().Err()) {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		c.transport.CloseIdleConnections()
 	}
 	return response, err
