@@ -47,6 +47,9 @@ func (f *FS) draftAttr(a *fuse.Attr, d *draft) {
 	if d.scratch {
 		fillAttr(a, d.node, syscall.S_IFREG|0o600, size, modified, d.caller.gid)
 		a.Owner.Uid = d.caller.uid
+		if d.unlinked.Load() {
+			a.Nlink = 0
+		}
 		return
 	}
 	ino := d.node

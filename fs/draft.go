@@ -3,6 +3,7 @@ package fs
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -18,6 +19,8 @@ type draft struct {
 	create  bool       // the config does not exist yet, and writing this creates it
 	origin  disk.Entry // the version it was made from; zero for a new file
 	created time.Time
+
+	unlinked atomic.Bool // a scratch file whose name is gone
 
 	publishing sync.Mutex // held by the one publication under way; taken before mu
 
@@ -232,7 +235,7 @@ func (f *FS) release(d *draft) (last bool) {
 	if d.handles > 0 {
 		return false
 	}
-	if !d.scratch {
+	if !d.scratch || f.scratch[scratchName(d.file.Name)] != d {
 		delete(f.drafts, d.node)
 	}
 	return true

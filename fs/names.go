@@ -109,10 +109,7 @@ func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Stat
 	if d := f.scratchOf(in.NodeId, name, in.Uid); d != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		delete(f.scratch, scratchName(name))
-		if d.handles == 0 {
-			delete(f.drafts, d.node)
-		}
+		f.dropScratch(scratchName(d.file.Name))
 		return fuse.OK
 	}
 	c := f.caller(in)

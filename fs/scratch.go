@@ -86,10 +86,15 @@ func (f *FS) keepScratch(d *draft) {
 	f.scratch[scratchName(d.file.Name)] = d
 }
 
-// dropScratch forgets a scratch file. f.mu is held.
+// dropScratch takes the name from a scratch file. Those who have it open may go on with it. f.mu is held.
 func (f *FS) dropScratch(name scratchName) {
-	if d := f.scratch[name]; d != nil {
-		delete(f.scratch, name)
+	d := f.scratch[name]
+	if d == nil {
+		return
+	}
+	delete(f.scratch, name)
+	d.unlinked.Store(true)
+	if d.handles == 0 {
 		delete(f.drafts, d.node)
 	}
 }
