@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -19,6 +20,8 @@ const (
 	serverPoker  = 5
 )
 
+var errTrial = errors.New("this server is on trial: Prepared comes first")
+
 // resendTimeout bounds how long Resend waits for the server before this one to be gone with all its threads.
 const resendTimeout = 100 * time.Millisecond
 
@@ -30,7 +33,7 @@ type Attachment struct {
 
 	Init        []byte // the kernel's INIT request, as an earlier server saved it; nil: this one has to read it from FUSE
 	InitReply   []byte // what that server answered
-	Incarnation uint32 // 1, 2, 3...: no two servers of one keeper have the same
+	Incarnation uint32 // 1, 2, 3...: no two servers of one mount have the same; 0 in a trial, until Prepared returns
 	Mount       string // the mount point, absolute, without symbolic links
 
 	Started   time.Time // when the keeper mounted
@@ -38,12 +41,15 @@ type Attachment struct {
 	Causes    Causes    // why; and those that were upgraded
 	LastDeath string    // how the last of them died, in words
 
-	keeper *os.File
-	poker  *Poker
-	saved  chan struct{}
-	reaped chan struct{}
-	done   chan struct{}
-	joined sync.WaitGroup
+	trial   bool
+	keeper  *os.File
+	pokes   *os.File
+	poker   *Poker
+	saved   chan struct{}
+	reaped  chan struct{}
+	quiesce chan struct{}
+	done    chan struct{}
+	joined  sync.WaitGroup
 }
 
 // Attach is a server's first act: it takes the descriptors and the state that the keeper started it with.
@@ -53,42 +59,77 @@ func Attach() (*Attachment, error) {
 			return nil, fmt.Errorf("descriptor %d: %w: a server is started by its keeper only", fd, err)
 		}
 	}
-	conn, err := polled(serverKeeper, "keeper")
-	if err != nil {
-		return nil, err
-	}
-	var h hello
-	if err := receive(conn, &h); err != nil {
-		return nil, fmt.Errorf("hear from the keeper: %w", err)
-	}
-	pokes, err := polled(serverPoker, "poker")
-	if err != nil {
-		return nil, err
-	}
-	poker, err := newPoker(pokes, h.Incarnation, h.Poker)
-	if err != nil {
-		return nil, err
-	}
 	a := &Attachment{
-		FUSE: os.NewFile(serverFUSE, "/dev/fuse"),
-		Init: h.Init, InitReply: h.InitReply, Incarnation: h.Incarnation, Mount: h.Mount,
-		Started: h.Started, Restarts: h.Causes.died(), Causes: h.Causes, LastDeath: h.LastDeath,
-		keeper: conn,
-		poker:  poker,
-		saved:  make(chan struct{}, 1),
-		reaped: make(chan struct{}),
-		done:   make(chan struct{}),
+		FUSE:    os.NewFile(serverFUSE, device),
+		saved:   make(chan struct{}, 1),
+		reaped:  make(chan struct{}),
+		quiesce: make(chan struct{}),
+		done:    make(chan struct{}),
 	}
-	a.joined.Go(a.listen)
-	a.joined.Go(poker.listen)
+	var err error
+	if a.keeper, err = polled(serverKeeper, "keeper"); err != nil {
+		return nil, err
+	}
+	if a.pokes, err = polled(serverPoker, "poker"); err != nil {
+		return nil, err
+	}
+	if err := a.greet(); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
-// Poker is the poker process as this server sees it.
+// greet takes the keeper's hello in. Unless it is that of a trial, this server is the one that serves from now on.
+func (a *Attachment) greet() error {
+	var h hello
+	if err := receive(a.keeper, &h); err != nil {
+		return fmt.Errorf("hear from the keeper: %w", err)
+	}
+	a.Mount, a.Init, a.InitReply, a.trial = h.Mount, h.Init, h.InitReply, h.Trial
+	if a.trial {
+		return nil
+	}
+	a.Incarnation, a.Started, a.LastDeath = h.Incarnation, h.Started, h.LastDeath
+	a.Causes, a.Restarts = h.Causes, h.Causes.died()
+	var err error
+	if a.poker, err = newPoker(a.pokes, h.Incarnation, h.Poker); err != nil {
+		return err
+	}
+	a.joined.Go(a.listen)
+	a.joined.Go(a.poker.listen)
+	return nil
+}
+
+// Prepared is called when the server knows that it can serve this mount: it has found that it answers Init with InitReply. In
+// a trial of another server than the present one, it returns when that one has ended and this one is to serve; otherwise at once.
+// Before it returns a server must not read from FUSE, nor take a lock that the present one may hold.
+func (a *Attachment) Prepared() error {
+	if !a.trial {
+		return nil
+	}
+	if err := send(a.keeper, report{Prepared: true}); err != nil {
+		return fmt.Errorf("tell the keeper prepared: %w", err)
+	}
+	return a.greet()
+}
+
+// Refuse tells the keeper why this server is about to end without having served, for whoever asked for it.
+func (a *Attachment) Refuse(cause error) error {
+	if err := send(a.keeper, report{Refused: cause.Error()}); err != nil {
+		return fmt.Errorf("tell the keeper why not: %w", err)
+	}
+	return nil
+}
+
+// Poker is the poker process as this server sees it; nil in a trial.
 func (a *Attachment) Poker() *Poker { return a.poker }
 
 // Done is closed when the keeper is gone. The server then has nobody to unmount or replace it, and ends.
 func (a *Attachment) Done() <-chan struct{} { return a.done }
+
+// Quiesce is closed when another server is to take over. This one publishes to the end what it has begun, answers what it has read, and
+// ends; it goes on reading as long as that takes, since nobody else does.
+func (a *Attachment) Quiesce() <-chan struct{} { return a.quiesce }
 
 // SaveInit gives the INIT exchange into the keeper's hands, once, and returns when it has it. It comes after the reply was
 // written to the kernel: were it saved before, and this server killed in between, the next one would throw the same reply
@@ -107,6 +148,9 @@ func (a *Attachment) SaveInit(request, reply []byte) error {
 
 // Ready tells the keeper that requests are being answered.
 func (a *Attachment) Ready() error {
+	if a.trial {
+		return errTrial
+	}
 	if err := send(a.keeper, report{Ready: true}); err != nil {
 		return fmt.Errorf("tell the keeper ready: %w", err)
 	}
@@ -116,6 +160,9 @@ func (a *Attachment) Ready() error {
 // Resend has the kernel deliver once more every request that the server before this one had read and not answered. It
 // comes before this server reads its first request, or that one is delivered twice. EINVAL: the kernel is older than 6.9.
 func (a *Attachment) Resend() error {
+	if a.trial {
+		return errTrial
+	}
 	// The last threads of the dead server may still be taking a request in. This is a matter of microseconds, unless one
 	// of them is stuck elsewhere, in which case it will not take one any more.
 	select {
@@ -132,7 +179,7 @@ func (a *Attachment) Resend() error {
 // Close gives the sockets back; the poker can then not be used any more. FUSE is closed as well.
 func (a *Attachment) Close() error {
 	a.keeper.Close()
-	a.poker.conn.Close()
+	a.pokes.Close()
 	a.joined.Wait()
 	return a.FUSE.Close()
 }
@@ -140,6 +187,7 @@ func (a *Attachment) Close() error {
 // listen hears the keeper until it is gone.
 func (a *Attachment) listen() {
 	defer close(a.done)
+	var once struct{ reaped, quiesce sync.Once } // either may be said again
 	for {
 		var n notice
 		if err := receive(a.keeper, &n); err != nil {
@@ -151,9 +199,11 @@ func (a *Attachment) listen() {
 		case n.Saved:
 			a.saved <- struct{}{}
 		case n.Reaped:
-			close(a.reaped)
+			once.reaped.Do(func() { close(a.reaped) })
 		case n.Stopping:
 			a.poker.stop()
+		case n.Quiesce:
+			once.quiesce.Do(func() { close(a.quiesce) })
 		}
 	}
 }

@@ -19,9 +19,10 @@ type child struct {
 	ready   time.Time // when it said so
 	conn    *os.File  // the keeper's end of the socket between them
 	reaped  bool
-	killed  bool  // by the keeper
-	why     cause // it is about to end; crash: on its own account
-	suspect bool  // was a zombie when last looked at
+	killed  bool   // by the keeper
+	why     cause  // it is about to end; crash: on its own account
+	refused string // why it cannot serve, in its own words
+	suspect bool   // was a zombie when last looked at
 }
 
 // event is what a child did: it reported something, or it is gone. Its last report comes before its end.
@@ -44,12 +45,17 @@ func (c *child) kill() {
 
 func (c *child) pid() int { return c.cmd.Process.Pid }
 
-// say sends a notice; that the child is dying and does not hear it is normal.
+// say sends a notice to a server, if there is one.
 func (c *child) say(n notice) {
 	if c != nil {
-		c.conn.SetWriteDeadline(time.Now().Add(noticeTimeout))
-		_ = send(c.conn, n)
+		c.tell(n)
 	}
+}
+
+// tell sends a message; that the child is dying and does not hear it is normal.
+func (c *child) tell(message any) {
+	c.conn.SetWriteDeadline(time.Now().Add(noticeTimeout))
+	_ = send(c.conn, message)
 }
 
 const (

@@ -12,16 +12,34 @@ func (k *keeper) serverDied(cause error) error {
 	dead := k.server
 	k.server = nil
 	why := k.whyDied(dead, cause)
-	if why == hang {
+	switch {
+	case why == hang:
 		cause = fmt.Errorf("%w: %w", errHung, cause)
+	case dead.refused != "":
+		cause = fmt.Errorf("%s: %w", dead.refused, cause)
 	}
-	k.died, k.lastDeath = time.Now(), cause.Error()
+	k.died = time.Now()
 	k.causes.add(why)
-	if exit, ok := errors.AsType[*exec.ExitError](cause); ok && exit.ExitCode() == StatusFatal {
-		return fmt.Errorf("the server cannot go on: %w", cause)
+	if why != upgrade {
+		k.lastDeath = cause.Error()
 	}
 	if aborted(int(k.fuse.Fd())) {
 		return k.whyEnded()
+	}
+	switch {
+	case k.trial != nil && k.trial.step == relieving:
+		k.handOver()
+		return nil
+	case k.trial != nil && k.trial.server == dead:
+		k.trialFailed(fmt.Errorf("the new server ended before it was ready: %w", cause))
+		k.serverDue = time.After(0)
+		return nil
+	case why == upgrade: // its successor has failed meanwhile
+		k.serverDue = time.After(0)
+		return nil
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](cause); ok && exit.ExitCode() == StatusFatal {
+		return fmt.Errorf("the server cannot go on: %w", cause)
 	}
 	if k.init == nil {
 		return fmt.Errorf("the server ended before it served: %w", cause)
@@ -39,6 +57,10 @@ func (k *keeper) pokerDied(cause error) {
 		k.watchdog.asked = nil
 	}
 	k.oomKills = oomKills()
+	if dead.why == upgrade {
+		k.pokerDue = time.After(0)
+		return
+	}
 	pause := k.pokerPace.next(time.Since(dead.born) > pokerHealthy)
 	k.pokerDue = time.After(pause)
 	k.logDeath("poker", dead, cause, pause, k.pokerPace.streak)

@@ -43,6 +43,15 @@
 // with an error, and a new mount goes over the dead one. So a hang is over, or said to be over, within 25 s. Time in
 // which the machine or the keeper slept does not count. A server that was not ready yet has a minute.
 //
+// # Upgrade
+//
+// Another server takes over in two steps (upgrade.go), since only one may read the kernel's requests, or hold the lock of what it
+// serves. On trial it is told what the kernel was promised at the mount, finds out whether it would promise the same
+// (Attachment.Prepared), and waits; one that would not, or does not get that far, changes nothing. Then the present server
+// is told to quiesce: it finishes, answering requests meanwhile, and ends. The new one is told that it is its turn, has what was left
+// unanswered delivered again, and serves. If it does not get ready, the old command is started once more. Last, the poker is
+// replaced, between two of its calls. The keeper itself stays what it is.
+//
 // # Stop
 //
 // When ctx ends: SIGTERM to the server, which finishes its publishes and goes on serving; the poker is ended, so that no

@@ -21,6 +21,8 @@ type Config struct {
 	Poker  []string // command line of the poker, which calls Poke
 	Env    []string // of the children; nil: the keeper's own
 
+	Upgrade <-chan Upgrade // requests to go on with another server; nil: there are none
+
 	Stdout, Stderr *os.File     // of the children; nil: the keeper's own
 	Logger         *slog.Logger // nil: slog.Default()
 }
@@ -62,7 +64,8 @@ type keeper struct {
 	serverDue, pokerDue <-chan time.Time // when to start one again; nil: not now
 	init, reply         []byte
 	watchdog            watchdog
-	oomKills            int // when the server started
+	trial               *trial // nil: no upgrade is under way
+	oomKills            int    // when the server started
 
 	// Over all mounts.
 	serverPace, pokerPace backoff
@@ -174,6 +177,10 @@ func (k *keeper) supervise(ctx context.Context) error {
 			look.Reset(again)
 		case <-watch.C:
 			err = k.watch()
+		case u := <-k.Upgrade:
+			k.begin(u)
+		case <-k.trialDue():
+			k.lastResort()
 		case <-k.serverDue:
 			if k.serverDue = nil; k.startServer() != nil {
 				k.serverDue = time.After(k.serverPace.next(false))
@@ -209,6 +216,8 @@ func (k *keeper) handle(e event) error {
 		switch e.child { // another was given up
 		case k.server:
 			k.hear(e.report)
+		case k.trying():
+			k.hearTrial(e.report)
 		case k.poker:
 			k.hearPoker(e.report)
 		}
@@ -219,6 +228,8 @@ func (k *keeper) handle(e event) error {
 	switch e.child {
 	case k.server:
 		return k.serverDied(e.err)
+	case k.trying():
+		k.trialFailed(fmt.Errorf("the new server ended before it was prepared: %w", e.err))
 	case k.poker:
 		k.pokerDied(e.err)
 	default:
@@ -234,6 +245,8 @@ func (k *keeper) hear(r *report) {
 			k.init, k.reply = r.Init, r.InitReply
 		}
 		k.server.say(notice{Saved: true})
+	case r.Refused != "":
+		k.server.refused = r.Refused
 	case r.Ready:
 		k.server.ready = time.Now()
 		log := k.Logger.With("mount", k.point, "pid", k.server.pid(), "incarnation", k.incarnation)
@@ -241,6 +254,9 @@ func (k *keeper) hear(r *report) {
 			log.Info("serving", "took", time.Since(k.started))
 		} else {
 			log.Info("serving again", "took", time.Since(k.died))
+		}
+		if k.trial != nil && k.trial.server == k.server {
+			k.concluded()
 		}
 	}
 }

@@ -79,10 +79,11 @@ func keeperMain() error {
 		}
 	}
 	return run(ctx, Config{
-		Mount:  os.Getenv("MOUNT"),
-		Server: []string{self, "server"},
-		Poker:  []string{self, "poker"},
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Mount:   os.Getenv("MOUNT"),
+		Server:  []string{self, "server"},
+		Poker:   []string{self, "poker"},
+		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Upgrade: upgrades(ctx, self),
 	}, p)
 }
 
@@ -252,7 +253,7 @@ func (m *monitor) processes(role ...string) (pids []int) {
 		if !bytes.Contains(env, []byte("MOUNT="+m.mount+"\x00")) {
 			continue
 		}
-		if len(role) > 0 && !bytes.HasSuffix(args, []byte("\x00"+role[0]+"\x00")) {
+		if len(role) > 0 && !bytes.Contains(args, []byte("\x00"+role[0]+"\x00")) {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(dir))

@@ -13,8 +13,9 @@ import (
 // maxMessage bounds every datagram on the sockets; it is far below the kernel's default socket buffer (208 KiB).
 const maxMessage = 32 << 10
 
-// hello is the keeper's first message to each server.
+// hello is the keeper's first message to each server, and once more the first after a trial.
 type hello struct {
+	Trial       bool // see Prepared; there is nothing yet but Mount, Init and InitReply
 	Mount       string
 	Incarnation uint32
 	Init        []byte // the kernel's INIT request and the reply it got; none before the first server saved them
@@ -31,6 +32,7 @@ type notice struct {
 	Reaped   bool   `json:",omitempty"` // the server before this one is gone with all its threads
 	Saved    bool   `json:",omitempty"` // the INIT exchange is safe
 	Stopping bool   `json:",omitempty"` // no more pokes
+	Quiesce  bool   `json:",omitempty"` // another server takes over when this one is gone
 }
 
 // report is what a child says to the keeper: one of them a message.
@@ -38,6 +40,8 @@ type report struct {
 	// From the server.
 	Init      []byte `json:",omitempty"`
 	InitReply []byte `json:",omitempty"`
+	Prepared  bool   `json:",omitempty"` // after a trial's hello
+	Refused   string `json:",omitempty"` // why it is about to end
 	Ready     bool   `json:",omitempty"`
 
 	// From the poker, before and after it reads what the keeper asked it to.

@@ -37,12 +37,14 @@ type Op struct {
 //	'w' thread:4              server: you are the poker I know of; a poker answers nothing before it heard its own thread
 //	'd' id:8 op...            server: do these in order
 //	    op = kind:1 parent:8 node:8 len(name):2 len(path):2 name path
+//	'q'                       keeper, in the server's place: end, another poker comes
 //	'a' id:8 errno:2...       poker: done, one result an op
 //
 // The upper half of an id is the server's incarnation, so that a server ignores the answers to the one before it.
 const (
 	msgWelcome = 'w'
 	msgDo      = 'd'
+	msgEnd     = 'q'
 	msgAnswer  = 'a'
 
 	// maxOps bounds what one request to the poker holds, since somebody's close may wait for its turn behind a long batch

@@ -60,7 +60,7 @@ func Poke() error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("poker reads from the server: %w", err)
-		case n == 0:
+		case n == 0, buf[0] == msgEnd:
 			return nil
 		case buf[0] == msgWelcome:
 			welcomed = welcomed || string(buf[:n]) == string(welcome(uint32(unix.Getpid())))

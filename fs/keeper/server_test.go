@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -17,6 +18,9 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
+
+// modeOf is what is wrong with this server, which an upgrade is to lead to.
+func modeOf() string { return strings.Join(os.Args[min(len(os.Args), 2):], " ") }
 
 // serverMain is the smallest file system that lives up to the contract: one directory with one file, fixed node ids, and
 // whatever its poker does is answered with success. A test commands it through a socket in the file COMMANDS names.
@@ -43,7 +47,6 @@ func serverMain() error {
 	if os.Getenv("SERVER_STARTS_SLOWLY") != "" && a.Incarnation == 2 {
 		select {}
 	}
-	fmt.Printf("server %d: %+v\n", a.Incarnation, a.Causes)
 	fsys := &oneFile{RawFileSystem: fuse.NewDefaultRawFileSystem(), poker: a.Poker()}
 	deadlocks := make(chan os.Signal, 1)
 	signal.Notify(deadlocks, unix.SIGUSR1)
@@ -51,8 +54,35 @@ func serverMain() error {
 		<-deadlocks
 		fsys.deadlocked.Store(true)
 	}()
-	server, err := handOver(a, fsys)
+	switch modeOf() {
+	case "crashes":
+		return status(3)
+	case "sleeps":
+		select {}
+	case "refuses":
+		return errors.Join(a.Refuse(errors.New("no room at the inn")), status(StatusFatal))
+	case "hurries":
+		return errors.Join(a.Ready(), a.Resend())
+	}
+	server, ends, err := negotiate(a, fsys)
 	if err != nil {
+		return err
+	}
+	if err := a.Prepared(); err != nil {
+		return err
+	}
+	fsys.poker = a.Poker()
+	fmt.Printf("server %d: %+v\n", a.Incarnation, a.Causes)
+	switch modeOf() {
+	case "crashes late":
+		return status(StatusFatal)
+	case "sleeps late":
+		select {}
+	}
+	if err := lockState(); err != nil {
+		return err
+	}
+	if err := connect(a, ends); err != nil {
 		return err
 	}
 	if a.Incarnation > 1 {
@@ -76,7 +106,7 @@ func serverMain() error {
 		for all := [][]byte{}; ; all = append(all, bytes.Repeat([]byte("x"), 1<<20)) {
 		}
 	}
-	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 {
+	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 && modeOf() != "mended" {
 		return status(3)
 	}
 	if os.Getenv("SERVER_LEADER_ENDS") != "" && a.Incarnation == 1 {
@@ -89,7 +119,18 @@ func serverMain() error {
 		return nil
 	case <-a.Done():
 		return fmt.Errorf("the keeper is gone")
+	case <-a.Quiesce():
+		<-time.After(10 * time.Millisecond) // what it publishes
+		if os.Getenv("SERVER_STUBBORN") != "" {
+			select {}
+		}
+		return nil
 	case <-term.Done():
+		select {
+		case <-a.Quiesce():
+			return nil
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	if os.Getenv("SERVER_STUBBORN") != "" {
 		select {}
@@ -101,50 +142,71 @@ func serverMain() error {
 	return nil
 }
 
-// handOver gives go-fuse the kernel's INIT request, or the saved one, through a socket in the device's place, then puts
-// the device there.
-func handOver(a *Attachment, fsys fuse.RawFileSystem) (*fuse.Server, error) {
+// lockState makes sure that no two servers serve at once.
+func lockState() error {
+	path := os.Getenv("COMMANDS")
+	if path == "" {
+		return nil
+	}
+	fd, err := unix.Open(path+".lock", unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600) // never closed
+	if err != nil {
+		return err
+	}
+	for range 100 { // the threads of a dead server may last a moment longer than its first one
+		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return nil
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	return fmt.Errorf("another server serves: %w", err)
+}
+
+// negotiate gives go-fuse the kernel's INIT request, or the saved one, through a socket in the device's place.
+func negotiate(a *Attachment, fsys fuse.RawFileSystem) (server *fuse.Server, ends [2]int, err error) {
 	init := a.Init
 	if init == nil {
 		buf := make([]byte, 1<<17)
 		n, err := a.FUSE.Read(buf)
 		if err != nil {
-			return nil, err
+			return nil, ends, err
 		}
 		init = buf[:n]
 	}
-	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+	if ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
+		return nil, ends, err
 	}
-	defer unix.Close(ends[0])
 	if _, err := unix.Write(ends[0], init); err != nil {
-		return nil, err
+		return nil, ends, err
 	}
-	server, err := fuse.NewServer(fsys, fmt.Sprintf("/dev/fd/%d", ends[1]), &fuse.MountOptions{
-		MaxWrite: maxRead, ExplicitDataCacheControl: true, MaxBackground: 128,
-	})
-	if err != nil {
-		return nil, err
+	options := &fuse.MountOptions{MaxWrite: maxRead, ExplicitDataCacheControl: true, MaxBackground: 128, ExtraCapabilities: 1 << 39}
+	if modeOf() == "differs" {
+		options.MaxBackground = 7
+	}
+	if server, err = fuse.NewServer(fsys, fmt.Sprintf("/dev/fd/%d", ends[1]), options); err != nil {
+		return nil, ends, err
 	}
 	reply := make([]byte, 1<<12)
 	n, err := unix.Read(ends[0], reply)
 	if err != nil {
-		return nil, err
-	}
-	if err := unix.Dup3(int(a.FUSE.Fd()), ends[1], unix.O_CLOEXEC); err != nil {
-		return nil, err
+		return nil, ends, err
 	}
 	if a.Init != nil {
 		if !bytes.Equal(a.InitReply[16:], reply[16:n]) {
-			return nil, fmt.Errorf("this server negotiates differently")
+			err := errors.New("this server negotiates differently")
+			return nil, ends, errors.Join(a.Refuse(err), err)
 		}
-		return server, nil
+		return server, ends, nil
 	}
 	if _, err := a.FUSE.Write(reply[:n]); err != nil {
-		return nil, err
+		return nil, ends, err
 	}
-	return server, a.SaveInit(init, reply[:n])
+	return server, ends, a.SaveInit(init, reply[:n])
+}
+
+// connect puts the device in the socket's place.
+func connect(a *Attachment, ends [2]int) error {
+	unix.Close(ends[0])
+	return unix.Dup3(int(a.FUSE.Fd()), ends[1], unix.O_CLOEXEC)
 }
 
 const (

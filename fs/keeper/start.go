@@ -2,15 +2,8 @@ package keeper
 
 import "slices"
 
-func (k *keeper) startServer() error {
-	conn, its, err := pair("keeper")
-	if err != nil {
-		return err
-	}
-	defer its.Close()
-	drain(k.pokes[0])
-	drain(k.pokes[1])
-	k.incarnation++
+// hello is what the server with the present incarnation has to know.
+func (k *keeper) hello() hello {
 	h := hello{
 		Mount: k.point, Incarnation: k.incarnation, Init: k.init, InitReply: k.reply,
 		Started: k.started, Causes: k.causes, LastDeath: k.lastDeath,
@@ -18,13 +11,33 @@ func (k *keeper) startServer() error {
 	if k.poker != nil {
 		h.Poker = uint32(k.poker.pid())
 	}
-	if err := send(conn, h); err != nil {
-		conn.Close()
-		return err
+	return h
+}
+
+// launch starts a server process with its first message.
+func (k *keeper) launch(argv []string, h hello) (*child, error) {
+	conn, its, err := pair("keeper")
+	if err != nil {
+		return nil, err
 	}
-	server, err := k.spawn(k.Server, k.Env, conn, k.fuse, its, k.pokes[0])
+	defer its.Close()
+	err = send(conn, h)
+	var server *child
+	if err == nil {
+		server, err = k.spawn(argv, k.Env, conn, k.fuse, its, k.pokes[0])
+	}
 	if err != nil {
 		conn.Close()
+	}
+	return server, err
+}
+
+func (k *keeper) startServer() error {
+	drain(k.pokes[0])
+	drain(k.pokes[1])
+	k.incarnation++
+	server, err := k.launch(k.Server, k.hello())
+	if err != nil {
 		k.Logger.Error("cannot start the server", "err", err)
 		return err
 	}
@@ -56,7 +69,7 @@ func (k *keeper) startPoker() error {
 // sayReaped tells the server when every server before it is gone.
 func (k *keeper) sayReaped() {
 	for _, c := range k.children {
-		if c != k.server && c != k.poker {
+		if c != k.server && c != k.poker && c != k.trying() {
 			return
 		}
 	}

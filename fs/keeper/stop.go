@@ -11,6 +11,9 @@ import (
 // tearDown ends one mount's life: its children, its connection to the kernel and, unless it is to be mounted over, the
 // mount itself. The package comment says why in this order.
 func (k *keeper) tearDown(cause error) error {
+	if k.trial != nil {
+		k.trialFailed(errors.New("the keeper stops"))
+	}
 	if k.server != nil {
 		k.server.say(notice{Stopping: true})
 		_ = k.server.cmd.Process.Signal(unix.SIGTERM)

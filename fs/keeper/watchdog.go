@@ -34,7 +34,7 @@ func (k *keeper) watch() error {
 	switch {
 	case aborted(int(k.fuse.Fd())): // a server that is stopped does not see it
 		return k.whyEnded()
-	case k.server == nil || slept:
+	case k.server == nil, k.trial != nil && k.trial.step != preparing, slept: // a trial has its own deadlines
 		w.misses = 0
 		return nil
 	case k.server.killed:
