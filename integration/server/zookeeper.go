@@ -9,21 +9,24 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// jars are where Debian's package zookeeper puts the server; its manifest names the others. The last one is for its log.
-const jars = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar"
+// jars are where Debian's package zookeeper puts the server. Its manifest names most of what it needs, but neither what its secure
+// port does nor a log.
+const jars = "/usr/share/java/zookeeper.jar:/usr/share/java/netty-codec.jar:/usr/share/java/netty-resolver.jar:/usr/share/java/slf4j-simple.jar"
 
 // startTime is what a server is given to answer. It takes one second on an idle machine.
 const startTime = time.Minute
 
 // ZooKeeper is one standalone server. It can be stopped and started again, at the same address and with the same data.
 type ZooKeeper struct {
-	Addr string // host:port
+	Addr   string // host:port
+	Secure string // that of its TLS port, if config names a key store
 
 	dir     string
 	config  []string
@@ -59,19 +62,22 @@ func StartZooKeeper(t testing.TB, config ...string) *ZooKeeper {
 // NewZooKeeper returns a server that keeps everything below dir, and is not started yet. Lines of config come after its own, and
 // the last one wins: tickTime=2000. It grants sessions from 0.5 to 60 s, and does not wait for the disk.
 func NewZooKeeper(dir string, config ...string) (*ZooKeeper, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
+	z := &ZooKeeper{dir: dir, config: config}
+	for _, addr := range []*string{&z.Addr, &z.Secure} {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		*addr = fmt.Sprintf("127.0.0.1:%d", port)
 	}
-	return &ZooKeeper{Addr: fmt.Sprintf("127.0.0.1:%d", port), dir: dir, config: config}, nil
+	return z, nil
 }
 
 // Config is the content of zoo.cfg.
 func (z *ZooKeeper) Config() string {
-	_, port, _ := net.SplitHostPort(z.Addr)
-	return strings.Join(append([]string{
+	lines := []string{
 		"dataDir=" + z.data(),
-		"clientPort=" + port,
+		"clientPort=" + portOf(z.Addr),
 		"clientPortAddress=127.0.0.1",
 		"tickTime=250",
 		"minSessionTimeout=500",
@@ -79,8 +85,19 @@ func (z *ZooKeeper) Config() string {
 		"maxClientCnxns=0",
 		"admin.enableServer=false",
 		"4lw.commands.whitelist=*",
-	}, z.config...), "\n") + "\n"
+	}
+	isKeyStore := func(line string) bool { return strings.HasPrefix(line, "ssl.keyStore.location=") }
+	if slices.ContainsFunc(z.config, isKeyStore) {
+		lines = append(lines,
+			"secureClientPort="+portOf(z.Secure),
+			"secureClientPortAddress=127.0.0.1",
+			"serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+		)
+	}
+	return strings.Join(append(lines, z.config...), "\n") + "\n"
 }
+
+func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
 func (z *ZooKeeper) data() string { return filepath.Join(z.dir, "data") }
 func (z *ZooKeeper) log() string  { return filepath.Join(z.dir, "zookeeper.log") }
