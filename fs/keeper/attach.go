@@ -28,7 +28,8 @@ const resendTimeout = 100 * time.Millisecond
 // Attachment is what a server has from its keeper.
 type Attachment struct {
 	// FUSE is the connection to the kernel, shared with the keeper and with the servers after this one: it must stay
-	// blocking, and closing it ends nothing.
+	// blocking, and closing it ends nothing. On kernels that cannot resend it becomes this server's own (clone.go) in SaveInit or,
+	// if another server saved, before Attach or Prepared returns; the number stays.
 	FUSE *os.File
 
 	Init        []byte // the kernel's INIT request, as an earlier server saved it; nil: this one has to read it from FUSE
@@ -91,6 +92,11 @@ func (a *Attachment) greet() error {
 	}
 	a.Incarnation, a.Started, a.LastDeath = h.Incarnation, h.Started, h.LastDeath
 	a.Causes, a.Restarts = h.Causes, h.Causes.died()
+	if a.Init != nil {
+		if err := a.ownQueue(a.InitReply); err != nil {
+			return err
+		}
+	}
 	var err error
 	if a.poker, err = newPoker(a.pokes, h.Incarnation, h.Poker); err != nil {
 		return err
@@ -133,14 +139,14 @@ func (a *Attachment) Quiesce() <-chan struct{} { return a.quiesce }
 
 // SaveInit gives the INIT exchange into the keeper's hands, once, and returns when it has it. It comes after the reply was
 // written to the kernel: were it saved before, and this server killed in between, the next one would throw the same reply
-// away and the kernel would wait for ever.
+// away and the kernel would wait for ever. No other request is read before it returns.
 func (a *Attachment) SaveInit(request, reply []byte) error {
 	if err := send(a.keeper, report{Init: request, InitReply: reply}); err != nil {
 		return fmt.Errorf("save the INIT exchange: %w", err)
 	}
 	select {
 	case <-a.saved:
-		return nil
+		return a.ownQueue(reply)
 	case <-a.done:
 		return fmt.Errorf("save the INIT exchange: the keeper is gone: %w", unix.EPIPE)
 	}

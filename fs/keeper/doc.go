@@ -23,7 +23,8 @@
 //	server: 3 = /dev/fuse   4 = socket to the keeper   5 = socket to the poker
 //	poker:  3 = /dev/fuse   4 = socket to the server   5 = socket to the keeper
 //
-// All sockets are SOCK_SEQPACKET pairs. Descriptor 3 is one open file in all three: nobody may make it non-blocking. The
+// All sockets are SOCK_SEQPACKET pairs. Descriptor 3 is one open file in all three: nobody may make it non-blocking (before
+// Linux 6.9 the server soon has one of its own, see clone.go). The
 // pair between server and poker outlives both, since the keeper holds both ends; the server's end of descriptor 4 is
 // made anew for each server. message.go and op.go say what travels on them.
 //

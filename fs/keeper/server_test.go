@@ -86,7 +86,7 @@ func serverMain() error {
 		return err
 	}
 	if a.Incarnation > 1 {
-		if err := a.Resend(); err != nil {
+		if err := a.Resend(); err != nil && os.Getenv("SERVER_CANNOT_RESEND") == "" {
 			return err
 		}
 	}
@@ -179,6 +179,9 @@ func negotiate(a *Attachment, fsys fuse.RawFileSystem) (server *fuse.Server, end
 		return nil, ends, err
 	}
 	options := &fuse.MountOptions{MaxWrite: maxRead, ExplicitDataCacheControl: true, MaxBackground: 128, ExtraCapabilities: 1 << 39}
+	if os.Getenv("SERVER_CANNOT_RESEND") != "" {
+		options.ExtraCapabilities = 0
+	}
 	if modeOf() == "differs" {
 		options.MaxBackground = 7
 	}
