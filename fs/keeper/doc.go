@@ -16,7 +16,8 @@
 //     reaped.
 //   - Nobody holds /dev/fuse open while he waits for an answer that comes through it, except to notify the kernel. So when
 //     all three are killed at once, the connection ends and every program that waits is freed; see poke.go and abort.
-//   - After a clean stop there is no mount and no child.
+//   - After a clean stop there is no mount and no child. After any other end, the mount point shows the plain files read only, if
+//     there were any: Config.Under puts them there before the mount and over a dead one, and Rescue does when the keeper is not there to do it.
 //
 // # Descriptors
 //

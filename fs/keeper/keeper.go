@@ -19,6 +19,7 @@ type Config struct {
 	Mount  string   // the mount point: an existing, empty directory
 	Server []string // command line of the server, which calls Attach
 	Poker  []string // command line of the poker, which calls Poke
+	Under  string   // a directory of plain files to lay under the mount, once it exists; "": none
 	Env    []string // of the children; nil: the keeper's own
 
 	Upgrade <-chan Upgrade // requests to go on with another server; nil: there are none
@@ -70,6 +71,7 @@ type keeper struct {
 	// Over all mounts.
 	serverPace, pokerPace backoff
 	incarnation           uint32
+	served                bool
 	started               time.Time
 	causes                Causes
 	died                  time.Time
@@ -104,7 +106,7 @@ func run(ctx context.Context, c Config, p pace) error {
 		k.Env = os.Environ()
 	}
 	var err error
-	if k.point, err = findMountPoint(c.Mount, k.Logger); err != nil {
+	if k.point, err = findMountPoint(c.Mount, c.Under, k.Logger); err != nil {
 		return err
 	}
 	if fd, err := claim(k.point); err == nil {
@@ -116,10 +118,12 @@ func run(ctx context.Context, c Config, p pace) error {
 		defer setOOMScore(os.Getpid(), k.ownScore)
 	}
 	for {
+		k.layUnder()
 		err = k.keepMount(ctx)
 		if !errors.Is(err, errAborted) || ctx.Err() != nil {
 			break
 		}
+		k.layUnder()
 		pause := k.serverPace.next(false)
 		k.Logger.Error("mount is dead, mounting over it", "mount", k.point, "err", err, "in", pause)
 		select {
@@ -127,7 +131,11 @@ func run(ctx context.Context, c Config, p pace) error {
 		case <-ctx.Done():
 		}
 	}
-	return errors.Join(err, sweep(k.point))
+	if err != nil && ctx.Err() == nil && k.served && k.Under != "" { // those who read see the last good content instead of nothing
+		k.layUnder()
+		return err
+	}
+	return errors.Join(err, sweep(k.point, k.Under))
 }
 
 // keepMount is the life of one mount.
@@ -249,6 +257,7 @@ func (k *keeper) hear(r *report) {
 		k.server.refused = r.Refused
 	case r.Ready:
 		k.server.ready = time.Now()
+		k.served = true
 		log := k.Logger.With("mount", k.point, "pid", k.server.pid(), "incarnation", k.incarnation)
 		if k.died.IsZero() {
 			log.Info("serving", "took", time.Since(k.started))

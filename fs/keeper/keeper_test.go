@@ -340,14 +340,7 @@ func TestWholeMonitorKilledWhileThePokerNotifies(t *testing.T) {
 	start(t, "cat", "FILE="+m.mount+"/"+hangingName) // holds the directory's lock
 	m.hangs()
 	go m.try(1, Op{Kind: InvalidateEntry, Parent: 1, Name: "some"})
-	poker := m.poker()
-	eventually(t, "the poker waits for the directory", func() bool {
-		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", poker))
-		return slices.ContainsFunc(tasks, func(task string) bool {
-			text, _ := os.ReadFile(task)
-			return strings.HasPrefix(string(text), fmt.Sprintf("%d %#x ", unix.SYS_WRITE, pokerFUSE))
-		})
-	})
+	poker := m.pokerNotifies()
 	for _, pid := range []int{m.cmd.Process.Pid, server, poker} {
 		unix.Kill(pid, unix.SIGKILL)
 	}
@@ -370,6 +363,20 @@ func TestKeeperKilledWhileThePokerCalls(t *testing.T) {
 	m.signal(unix.SIGKILL)
 	eventually(t, "they are gone", func() bool { return len(m.processes()) == 0 })
 	startMonitor(t, m.mount).serving(1)
+}
+
+// pokerNotifies waits until the poker waits in the kernel with a notification, and returns its pid.
+func (m *monitor) pokerNotifies() int {
+	m.t.Helper()
+	poker := m.poker()
+	eventually(m.t, "the poker waits for the directory", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", poker))
+		return slices.ContainsFunc(tasks, func(task string) bool {
+			text, _ := os.ReadFile(task)
+			return strings.HasPrefix(string(text), fmt.Sprintf("%d %#x ", unix.SYS_WRITE, pokerFUSE))
+		})
+	})
+	return poker
 }
 
 // hangs waits until the server has a request that it will not answer.

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		"reader": readerMain,
 		"watch":  watchMain,
 		"cat":    catMain,
+		"rescue": func() error { return Rescue(os.Getenv("MOUNT"), os.Getenv("UNDER")) },
 	}
 	name := os.Getenv(roleVariable)
 	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
@@ -82,6 +83,7 @@ func keeperMain() error {
 		Mount:   os.Getenv("MOUNT"),
 		Server:  []string{self, "server"},
 		Poker:   []string{self, "poker"},
+		Under:   os.Getenv("UNDER"),
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrades(ctx, self),
 	}, p)

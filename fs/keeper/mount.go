@@ -32,6 +32,7 @@ func mount(point string) (int, error) {
 	data := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions,max_read=%d", fd, maxRead)
 	err = unix.Mount("kingpin", point, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data)
 	if err == nil {
+		share(point)
 		return fd, nil
 	}
 	unix.Close(fd)
@@ -65,19 +66,6 @@ func unmount(point string, flags int, log *slog.Logger) error {
 	}
 	log.Warn("mount is in use, detached from those who do not use it", "mount", point, "by", holders(point))
 	return unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH)
-}
-
-// sweep takes dead mounts of ours off point.
-func sweep(point string) error {
-	for {
-		stack, err := mountsOn(point)
-		if err != nil || len(stack) == 0 || stack[len(stack)-1].fsType != fsType || probe(point) != dead {
-			return err
-		}
-		if err := unix.Unmount(point, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmount the dead mount on %s: %w", point, err)
-		}
-	}
 }
 
 // aborted says that the connection behind fd is at an end: unmounted, or aborted by somebody.

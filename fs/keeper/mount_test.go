@@ -48,7 +48,7 @@ func TestMountPointsThatWillNotDo(t *testing.T) {
 		{"/proc", unix.EBUSY, "proc"},
 	}
 	for _, test := range tests {
-		_, err := findMountPoint(test.path, slog.Default())
+		_, err := findMountPoint(test.path, "", slog.Default())
 		if !errors.Is(err, test.errno) || !strings.Contains(err.Error(), test.say) || !strings.Contains(err.Error(), test.path) {
 			t.Errorf("%s: %v", test.path, err)
 		}
@@ -65,7 +65,7 @@ func TestMountPointBehindALink(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := findMountPoint(filepath.Join(dir, "c"), slog.Default())
+	got, err := findMountPoint(filepath.Join(dir, "c"), "", slog.Default())
 	if want := filepath.Join(dir, "real/point"); got != want || err != nil {
 		t.Errorf("%q %v, want %q", got, err, want)
 	}

@@ -20,7 +20,7 @@ const (
 )
 
 // findMountPoint says where path really is and that KingPin can be mounted there, or why not and what to do about it.
-func findMountPoint(path string, log *slog.Logger) (string, error) {
+func findMountPoint(path, under string, log *slog.Logger) (string, error) {
 	refuse := func(err error, format string, args ...any) (string, error) {
 		return "", fmt.Errorf("mount on %s: %w: %s", path, err, fmt.Sprintf(format, args...))
 	}
@@ -39,10 +39,13 @@ func findMountPoint(path string, log *slog.Logger) (string, error) {
 	}
 	if len(stack) > 0 {
 		top := stack[len(stack)-1]
+		if isUnder(point, under) {
+			return point, nil // as a killed keeper left it
+		}
 		if top.fsType != fsType {
 			return refuse(unix.EBUSY, "%s (%s) is mounted there; run umount %s, or choose another mount point", top.fsType, top.source, path)
 		}
-		switch probe(point) {
+		switch probe(point, probeTimeout) {
 		case dead:
 			return point, nil // it is mounted over
 		case hanging:
@@ -109,7 +112,7 @@ const (
 )
 
 // probe asks what is mounted on path for an answer; any will do.
-func probe(path string) health {
+func probe(path string, patience time.Duration) health {
 	answer := make(chan error, 1)
 	go func() { // left behind if it hangs: the caller gives up and the process ends
 		var st unix.Statfs_t
@@ -121,7 +124,7 @@ func probe(path string) health {
 			return dead
 		}
 		return alive
-	case <-time.After(probeTimeout):
+	case <-time.After(patience):
 		return hanging
 	}
 }
