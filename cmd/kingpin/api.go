@@ -22,13 +22,19 @@ type monitorStatus struct {
 	Reason        string    `json:"reason"`     // why it is not ready
 	Writable      bool      `json:"writable"`   // a write would be tried now
 	WriteError    string    `json:"write_error"`
-	Mount         string    `json:"mount"`        // empty with --no-mount
-	State         string    `json:"state"`        // the state directory
-	Files         string    `json:"files"`        // the plain tree in it, readable with the monitor dead
-	Control       string    `json:"control"`      // the control socket
-	Registry      string    `json:"registry"`     // embedded
-	Source        string    `json:"source"`       // the file or the address of the registry
-	Dependencies  []string  `json:"dependencies"` // the roots of what this machine follows
+	Mount         string    `json:"mount"`          // empty with --no-mount
+	State         string    `json:"state"`          // the state directory
+	Files         string    `json:"files"`          // the plain tree in it, readable with the monitor dead
+	Control       string    `json:"control"`        // the control socket
+	Registry      string    `json:"registry"`       // embedded or zookeeper
+	Source        string    `json:"source"`         // the file of the registry, or the hosts of its ensemble
+	Connected     bool      `json:"connected"`      // to the registry; what is served is served without it too
+	Since         time.Time `json:"since,omitzero"` // it is so
+	Server        string    `json:"server"`         // of the ensemble, to which it is
+	Trouble       string    `json:"trouble"`        // why it is not, or why updates are not applied
+	Frozen        bool      `json:"frozen"`         // updates are not applied before kingpin accept --ensemble
+	S3            s3Status  `json:"s3"`             // the bodies; empty if the registry holds them too
+	Dependencies  []string  `json:"dependencies"`   // the roots of what this machine follows
 	ReadOnly      bool      `json:"read_only"`
 	PublishGroup  string    `json:"publish_group"` // empty: root alone publishes
 	CreateByWrite bool      `json:"create_by_write"`
@@ -39,6 +45,15 @@ type monitorStatus struct {
 	Held          int       `json:"held"`    // a version was not believed; the last good one is served
 	Pending       int       `json:"pending"` // no version was ever here, and one is awaited
 	Missing       int       `json:"missing"` // a dependency holds it, but there is no such name
+}
+
+// s3Status is how the bucket of a fleet is.
+type s3Status struct {
+	Bucket    string    `json:"bucket"`
+	Endpoint  string    `json:"endpoint"`  // empty: AWS
+	Reachable bool      `json:"reachable"` // as far as was noticed: it is asked when there is something to fetch or to publish
+	Trouble   string    `json:"trouble"`
+	Since     time.Time `json:"since,omitzero"` // of the trouble
 }
 
 // nameStatus is a member of .status/names.json and of GET /v1/names, and what kingpin stat prints.

@@ -14,7 +14,7 @@ import (
 func TestKeysOfTheJSON(t *testing.T) {
 	var keys []string
 	for _, v := range []any{
-		monitorStatus{}, machineStatus{}, nameStatus{}, listedName{}, knownName{}, dependencyStatus{}, publishRecord{},
+		monitorStatus{}, machineStatus{}, s3Status{}, nameStatus{}, listedName{}, knownName{}, dependencyStatus{}, publishRecord{},
 		createRequest{}, created{}, published{}, tried{}, memberRequest{}, apiError{}, waited{}, member{}, treeNode{}, dependencyPath{},
 		setValue{}, build{},
 	} {

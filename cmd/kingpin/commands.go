@@ -32,8 +32,11 @@ flag is also a key of the configuration file (key = value, # starts a comment, a
 emptied by an empty value) and, in capitals behind KINGPIN_, a variable of the environment. A flag counts before the
 environment, that before the files, those before the default. An unknown key is an error.
 
-The registry is embedded: one file in the state directory, for this machine alone. A --dependency that does not exist in it
-is created. SIGTERM and Ctrl-C finish the publishes under way and unmount.`,
+Without --zookeeper the registry is embedded: one file in the state directory, for this machine alone; a --dependency that does
+not exist in it is created. With --zookeeper and --s3-bucket the machine is part of a fleet; a --dependency that does not exist
+there is waited for. Neither has to be reachable: what is here is served, and updates come when they can.
+
+SIGTERM and Ctrl-C finish the publishes under way and unmount.`,
 		},
 		{
 			name: "status", brief: "is this machine ready, stale, holding something back?", run: runStatus,

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
-	"github.com/kingpinfs/kingpin/registry/embedded"
 	"github.com/kingpinfs/kingpin/sync/disk"
 	"github.com/kingpinfs/kingpin/sync/mirror"
 )
@@ -27,8 +26,9 @@ type engine struct {
 
 	mu      sync.Mutex
 	mirror  *mirror.Mirror // nil until the registry could be opened
-	bodies  mirror.Bodies
-	trouble error // why it could not
+	backend backend        // of the mirror
+	since   time.Time      // there is one, or was none
+	trouble error          // why it could not
 }
 
 // registryFile is the embedded registry in the state directory.
@@ -40,7 +40,13 @@ const (
 	lastAttempt  = 30 * time.Second
 )
 
-func (e *engine) path() string { return filepath.Join(e.set.state, registryFile) }
+// source is where the registry is, for people: a file, or the hosts of an ensemble.
+func (e *engine) source() string {
+	if e.set.fleet != nil {
+		return e.set.fleet.source()
+	}
+	return filepath.Join(e.set.state, registryFile)
+}
 
 // get returns the mirror, or in words why there is none.
 func (e *engine) get() (*mirror.Mirror, error) {
@@ -56,72 +62,126 @@ func (e *engine) get() (*mirror.Mirror, error) {
 	return nil, fmt.Errorf("the registry is not open yet: %w", registry.ErrUnreachable)
 }
 
+// behind is the backend of the mirror, and since when there is one.
+func (e *engine) behind() (backend, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.backend, e.since
+}
+
 // writable says why a write would fail now.
 func (e *engine) writable() error {
 	m, err := e.get()
 	if err != nil {
 		return err
 	}
+	if b, _ := e.behind(); b.ensemble != nil {
+		if err := b.ensemble.Err(); err != nil {
+			return err
+		}
+	}
 	return m.Writable()
 }
 
 // fetch reads a body from the registry.
 func (e *engine) fetch(ctx context.Context, key string) (registry.Body, error) {
-	e.mu.Lock()
-	bodies := e.bodies
-	e.mu.Unlock()
-	if bodies == nil {
+	b, _ := e.behind()
+	if b.bodies == nil {
 		_, err := e.get()
 		return registry.Body{}, err
 	}
-	return bodies.Fetch(ctx, key)
+	return b.bodies.Fetch(ctx, key)
 }
 
 // run opens the registry, again and again if it must, and mirrors it until ctx ends.
 func (e *engine) run(ctx context.Context) error {
-	r, err := e.open(ctx)
+	b, err := e.open(ctx)
 	if err != nil {
 		return nil // ctx ended first; what was wrong has been logged
 	}
-	m := mirror.New(r, r, e.store, mirror.Options{
+	m := mirror.New(b.registry, b.bodies, e.store, mirror.Options{
 		Dependencies: slices.Clone(e.set.dependencies),
-		Create:       !e.set.readOnly,
+		Create:       !e.set.readOnly && e.set.fleet == nil, // in a fleet it may be another machine's to make
 		MaxBody:      e.set.maxBody,
 		Logger:       e.log,
 	})
 	e.mu.Lock()
-	e.mirror, e.bodies, e.trouble = m, r, nil
+	e.mirror, e.backend, e.since, e.trouble = m, b, time.Now(), nil
 	e.mu.Unlock()
-	var opened sync.WaitGroup
-	opened.Go(func() { e.opened(ctx, m) })
+	var beside sync.WaitGroup
+	beside.Go(func() { e.opened(ctx, m) })
+	if b.ensemble != nil {
+		beside.Go(func() { e.keepEnsemble(ctx, b.ensemble) })
+	}
 	err = m.Run(ctx)
-	opened.Wait()
+	beside.Wait()
 	e.mu.Lock()
-	e.mirror, e.bodies, e.trouble = nil, nil, errors.New("the monitor is stopping")
+	e.mirror, e.trouble = nil, errors.New("the monitor is stopping")
 	e.mu.Unlock()
-	return errors.Join(err, r.Close())
+	if b.ensemble == nil {
+		return errors.Join(err, b.close())
+	}
+	return err
 }
 
-func (e *engine) open(ctx context.Context) (*embedded.Registry, error) {
+// leave ends the session of a fleet's ensemble, after run. That takes its time, so whatever the next server waits for comes before.
+func (e *engine) leave() error {
+	if e.backend.ensemble == nil {
+		return nil
+	}
+	return e.backend.close()
+}
+
+// answer adds to the status of the monitor how its registry and its bodies are.
+func (e *engine) answer(s *monitorStatus) {
+	s.Registry, s.Source = "embedded", e.source()
+	m, err := e.get()
+	b, since := e.behind()
+	s.Connected, s.Since = err == nil, since
+	if err != nil {
+		s.Trouble = words(err)
+	}
+	fleet := e.set.fleet
+	if fleet == nil {
+		return
+	}
+	s.Registry = "zookeeper"
+	s.S3.Bucket, s.S3.Endpoint = fleet.s3.Bucket, fleet.s3.Endpoint
+	if err != nil {
+		return
+	}
+	z, stats := b.ensemble.Stats(), m.Stats()
+	s.Connected, s.Since, s.Server, s.Trouble, s.Frozen = z.Connected, z.Since, z.Server, z.Trouble, z.Frozen
+	s.S3.Reachable, s.S3.Trouble, s.S3.Since = stats.Bodies == "", stats.Bodies, stats.BodiesSince
+}
+
+func (e *engine) open(ctx context.Context) (backend, error) {
 	for pause := firstAttempt; ; pause = min(2*pause, lastAttempt) {
-		r, err := embedded.Open(e.path(), embedded.Options{Logger: e.log})
+		b, err := e.tryOpen(ctx)
 		if err == nil {
 			if pause != firstAttempt {
-				e.log.Info("registry is open", "path", e.path())
+				e.log.Info("registry is open", "source", e.source())
 			}
-			return r, nil
+			return b, nil
 		}
 		e.mu.Lock()
 		news := e.trouble == nil || e.trouble.Error() != err.Error()
 		e.trouble = err
 		e.mu.Unlock()
 		if news {
-			e.log.Error("registry cannot be opened; reads go on, writes are refused", "path", e.path(), "error", err)
+			e.log.Error("registry cannot be opened; reads go on, writes are refused", "source", e.source(), "error", err)
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2)):
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return backend{}, ctx.Err()
 		}
 	}
+}
+
+func (e *engine) tryOpen(ctx context.Context) (backend, error) {
+	if e.set.fleet != nil {
+		return openFleet(ctx, e.set, e.store, e.log)
+	}
+	return openEmbedded(e.source(), e.log)
 }

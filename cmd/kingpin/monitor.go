@@ -31,6 +31,7 @@ type monitorSettings struct {
 	group         int // its gid; -1: there is none
 	createByWrite bool
 	maxBody       int64
+	fleet         *fleetSettings // nil: the registry is embedded
 	logLevel      string
 	logFormat     string
 
@@ -64,6 +65,11 @@ func (r resolved) settings() (monitorSettings, error) {
 		return set, fmt.Errorf("max-body %s is not from 1 to %s", text("max-body"), size(maxMaxBody))
 	}
 	set.maxBody = int64(bytes)
+	fleet, err := r.fleet()
+	if err != nil {
+		return set, err
+	}
+	set.fleet = fleet
 	words, _ := r.set.GetStringArray("dependency")
 	for _, word := range words {
 		d, err := registry.ParseDependency(word)
@@ -82,6 +88,22 @@ func (r resolved) settings() (monitorSettings, error) {
 		return set, fmt.Errorf("mount %s is inside the plain files %s, which it would hide", set.mount, files)
 	}
 	return set, set.findGroup()
+}
+
+// checkFiles says whether what the settings name can be read here and now. A monitor starts without: reads do not depend on it.
+func (set monitorSettings) checkFiles(ctx context.Context) error {
+	if set.fleet == nil {
+		return nil
+	}
+	return set.fleet.checkFiles(ctx)
+}
+
+// describeRegistry tells a person where the registry is, and whose.
+func (set monitorSettings) describeRegistry() string {
+	if set.fleet == nil {
+		return fmt.Sprintf("embedded (%s), this machine only", shorter(filepath.Join(set.state, registryFile)))
+	}
+	return fmt.Sprintf("zookeeper %s, s3 bucket %s", set.fleet.source(), set.fleet.s3.Bucket)
 }
 
 func within(path, dir string) bool { return strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") }
@@ -117,15 +139,19 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 		return usageError{err}
 	}
 	if inv.bool("check-config") {
+		if err := set.checkFiles(ctx); err != nil {
+			return usageError{err}
+		}
 		inv.say("the configuration is valid")
 		return nil
 	}
-	set.demo = inv.bool("demo")
+	if set.demo = inv.bool("demo"); set.demo && set.fleet != nil {
+		return wrongUsage("--demo is for a registry of this machine alone, and --zookeeper says that it is in a fleet")
+	}
 	log := newLogger(inv.stderr, set.logLevel, set.logFormat)
 	if inv.bool("hints") || terminal(inv.stderr) {
 		set.hints = inv.stderr
-		fmt.Fprintf(inv.stderr, "kingpin %s  registry: embedded (%s), this machine only\n",
-			version, shorter(filepath.Join(set.state, registryFile)))
+		fmt.Fprintf(inv.stderr, "kingpin %s  registry: %s\n", version, set.describeRegistry())
 	}
 	if set.noMount {
 		return inv.monitorFiles(ctx, set, log)

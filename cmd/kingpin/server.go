@@ -35,6 +35,9 @@ type server struct {
 
 // openServer opens the state directory. Nothing else is needed to serve reads.
 func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
+	if err := checkOwner(set); err != nil {
+		return nil, err
+	}
 	store, err := disk.Open(set.state, disk.Options{Logger: log})
 	if err != nil {
 		return nil, err
@@ -42,7 +45,7 @@ func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
 	s := &server{set: set, store: store, log: log, started: time.Now()}
 	s.host, _ = os.Hostname() // an author without a host is better than no service
 	s.seeding.Store(set.demo)
-	s.engine = &engine{set: set, store: store, log: log, opened: s.opened}
+	s.engine = &engine{set: set, store: store, log: log, opened: s.opened, since: s.started}
 	return s, nil
 }
 
@@ -65,8 +68,8 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	return errors.Join(err, failed)
 }
 
-// close lets go of the state directory.
-func (s *server) close() error { return s.store.Close() }
+// close lets go of the state directory, which the next server may be waiting for, and then of the registry.
+func (s *server) close() error { return errors.Join(s.store.Close(), s.engine.leave()) }
 
 // runServer is the server process that a keeper starts.
 func runServer(ctx context.Context, inv *invocation) error {

@@ -18,18 +18,20 @@ const defaultConf = "/etc/kingpin/kingpin.conf"
 // settings are the monitor's flags, as data: each is also a key of the configuration file and, in capitals behind KINGPIN_, a
 // variable of the environment. The order is that of help and of --print-config.
 func settings() []option {
-	return []option{
+	own := []option{
 		{name: "dependency", value: []string{string(registry.BaseDependency)}, word: "NAME", usage: "what this machine follows, with " + string(registry.BaseDependency) + " always (repeatable)"},
 		{name: "mount", value: "/var/kingpin", word: "PATH", usage: "where to mount"},
 		{name: "state", value: "/var/lib/kingpin", word: "PATH", usage: "where to keep the versions, the plain files and the embedded registry"},
 		{name: "no-mount", value: false, usage: "keep the same tree as plain files in the state directory; needs neither FUSE nor privilege"},
 		{name: "read-only", value: false, usage: "publish nothing: no w bits, and EROFS to root too"},
 		{name: "publish-group", value: "", word: "GROUP", usage: "whose members may publish; empty: only root"},
-		{name: "create-by-write", value: true, usage: "writing a well-formed name that does not exist creates it"},
+		{name: "create-by-write", value: true, usage: "writing a well-formed name that does not exist creates it; false with zookeeper unless said"},
 		{name: "max-body", value: size(16 << 20), word: "SIZE", usage: "the largest config that is published and followed"},
 		{name: "log-level", value: "info", word: "LEVEL", choices: []string{"debug", "info", "warn", "error"}, usage: "debug, info, warn or error"},
 		{name: "log-format", value: "auto", word: "FORMAT", choices: []string{"auto", "text", "logfmt", "json"}, usage: "text, logfmt or json; auto: text on a terminal, else logfmt"},
 	}
+	at := slices.IndexFunc(own, func(o option) bool { return o.name == "max-body" })
+	return slices.Concat(own[:at], fleetOptions(), own[at:])
 }
 
 // sections are the kinds of section that a configuration file may have: none as yet. One that is unknown is an error, not a
@@ -69,7 +71,30 @@ func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (strin
 			}
 		}
 	}
-	return r, nil
+	return r, r.inFleet()
+}
+
+// inFleet replaces the defaults that are for a machine by itself: nobody becomes part of a fleet with what he did not choose.
+func (r resolved) inFleet() error {
+	if r.set.Lookup("zookeeper").Value.String() == "" && r.set.Lookup("zookeeper-hosts-file").Value.String() == "" {
+		return nil
+	}
+	for _, o := range settings() {
+		var values []string
+		switch {
+		case r.sources[o.name] != nil:
+			continue
+		case o.name == "dependency":
+		case o.name == "create-by-write":
+			values = []string{"false"}
+		default:
+			continue
+		}
+		if err := r.replace(o, values, slices.Repeat([]string{"default with zookeeper"}, len(values))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fromFiles takes the last value of each key; a list takes all, from the last line that empties it.
@@ -177,14 +202,17 @@ func (r resolved) list() []setValue {
 // print writes the effective configuration as a file that means the same.
 func (r resolved) print(w io.Writer) {
 	var lines [][2]string
-	width := 0
+	width, longest := 0, 0
+	for _, name := range settingNames() {
+		longest = max(longest, len(name))
+	}
 	for _, v := range r.list() {
 		values, ok := v.Value.([]string)
 		if !ok {
 			values = []string{fmt.Sprint(v.Value)}
 		}
 		for i, value := range values {
-			line := strings.TrimSpace(fmt.Sprintf("%-15s = %s", v.Key, value))
+			line := strings.TrimSpace(fmt.Sprintf("%-*s = %s", longest, v.Key, value))
 			source := v.Source
 			if sources := r.sources[v.Key]; i < len(sources) {
 				source = sources[i]

@@ -115,7 +115,10 @@ func (s machineStatus) print(w io.Writer) {
 	} else {
 		pairs = append(pairs, "files", s.Files+" read only, no mount; "+server)
 	}
-	pairs = append(pairs, "registry", s.registryLine())
+	pairs = append(pairs, "registry", s.registryLine(), "s3", s.s3Line())
+	if s.Frozen {
+		pairs = append(pairs, "frozen", s.Trouble+"; if that is right: kingpin accept --ensemble")
+	}
 	facts(w, pairs...)
 }
 
@@ -131,8 +134,33 @@ func (s machineStatus) access() string {
 
 func (s machineStatus) registryLine() string {
 	line := s.Registry + " " + s.Source
-	if !s.Writable && s.WriteError != "" {
+	if s.Registry == "zookeeper" {
+		since := brief(time.Since(s.Since))
+		switch {
+		case s.Frozen:
+			line += "; frozen for " + since
+		case s.Connected:
+			line += "; connected for " + since
+		default:
+			line += "; away for " + since
+		}
+	}
+	if !s.Writable && s.WriteError != "" && !s.Frozen {
 		line += "; not writable: " + s.WriteError
+	}
+	return line
+}
+
+func (s machineStatus) s3Line() string {
+	if s.S3.Bucket == "" {
+		return ""
+	}
+	line := "bucket " + s.S3.Bucket
+	if s.S3.Endpoint != "" {
+		line += " at " + s.S3.Endpoint
+	}
+	if s.S3.Trouble != "" {
+		line += "; away for " + brief(time.Since(s.S3.Since))
 	}
 	return line
 }

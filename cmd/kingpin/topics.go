@@ -87,14 +87,13 @@ func (s *server) status() monitorStatus {
 		State:         s.set.state,
 		Files:         filepath.Join(s.set.state, "files"),
 		Control:       filepath.Join(s.set.state, controlSocket),
-		Registry:      "embedded",
-		Source:        s.engine.path(),
 		Dependencies:  texts(s.set.roots()),
 		ReadOnly:      s.set.readOnly,
 		PublishGroup:  s.set.publishGroup,
 		CreateByWrite: s.set.createByWrite && s.mount != nil,
 		MaxBody:       s.set.maxBody,
 	}
+	s.engine.answer(&m)
 	if s.mount != nil {
 		m.Mount, m.Restarts, m.LastDeath = s.mount.Mount, s.mount.Restarts, s.mount.LastDeath
 	}
