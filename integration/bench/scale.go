@@ -38,7 +38,8 @@ func (b *bench) scale(ctx context.Context) error {
 	b.compare("restart with "+many+", until all were read once (bare: the plain files)", "", large.all, large.plain)
 	b.add(row{what: "memory of the server at " + many + " of 1 KB", ours: mebibytes(large.server), budget: "64 MiB"})
 	b.add(row{what: "memory of keeper and poker", ours: mebibytes(large.others)})
-	b.add(row{what: fmt.Sprintf("idle, share of one core over %v", b.idle), ours: fmt.Sprintf("%.3f %%", large.idle*100), budget: "0.1 %"})
+	b.add(row{what: fmt.Sprintf("idle at %s, share of one core over %v", many, b.idle), ours: percent(large.idle), budget: "0.1 %"})
+	b.add(row{what: "  of it the server", ours: percent(large.serverIdle)})
 	return nil
 }
 
@@ -47,7 +48,8 @@ type life struct {
 	first, all     []time.Duration // since the start of the process
 	plain          []time.Duration // reading the plain files, all of them
 	server, others int64           // resident bytes
-	idle           float64         // of one core
+	idle           float64         // of one core, all three processes
+	serverIdle     float64         // the server alone
 }
 
 // restarts makes a state of some configs and starts a monitor on it again and again. The last one is looked at.
@@ -121,15 +123,16 @@ func (l *life) look(ctx context.Context, m *integration.Monitor, idle time.Durat
 			l.others += resident
 		}
 	}
-	before, err := cpuTime(m.Processes())
+	all, its, err := cpuTime(m.Processes(), server)
 	if err != nil {
 		return err
 	}
 	if err := pause(ctx, idle); err != nil {
 		return err
 	}
-	after, err := cpuTime(m.Processes())
-	l.idle = float64(after-before) / float64(idle)
+	allAfter, itsAfter, err := cpuTime(m.Processes(), server)
+	l.idle = float64(allAfter-all) / float64(idle)
+	l.serverIdle = float64(itsAfter-its) / float64(idle)
 	return err
 }
 
@@ -184,13 +187,12 @@ func residentBytes(pid int) (int64, error) {
 	return 0, fmt.Errorf("process %d has no VmRSS", pid)
 }
 
-// cpuTime is how long all threads of some processes have run.
-func cpuTime(pids []int) (time.Duration, error) {
-	var sum time.Duration
+// cpuTime is how long the threads of some processes have run, and those of one of them.
+func cpuTime(pids []int, one int) (sum, its time.Duration, err error) {
 	for _, pid := range pids {
 		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		for _, task := range tasks {
 			text, err := os.ReadFile(task)
@@ -199,12 +201,15 @@ func cpuTime(pids []int) (time.Duration, error) {
 			}
 			ns, err := strconv.ParseInt(strings.Fields(string(text))[0], 10, 64)
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			sum += time.Duration(ns)
+			if pid == one {
+				its += time.Duration(ns)
+			}
 		}
 	}
-	return sum, nil
+	return sum, its, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -217,3 +222,5 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+func percent(share float64) string { return fmt.Sprintf("%.3f %%", share*100) }
