@@ -14,6 +14,7 @@ import (
 
 // child is a process that the keeper has started.
 type child struct {
+	identity
 	cmd     *exec.Cmd
 	born    time.Time
 	ready   time.Time // when it said so
@@ -75,9 +76,9 @@ func (k *keeper) spawn(argv, env []string, conn *os.File, files ...*os.File) (*c
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	c := &child{cmd: cmd, born: time.Now(), conn: conn}
+	c := &child{identity: identify(cmd.Process.Pid), cmd: cmd, born: time.Now(), conn: conn}
 	k.children = append(k.children, c)
-	setOOMScore(c.pid(), k.ownScore)
+	setOOMScore(c.pid(), k.childScore)
 	heard := make(chan struct{})
 	k.joined.Go(func() {
 		defer close(heard)

@@ -16,6 +16,7 @@
 //     reaped.
 //   - Nobody holds /dev/fuse open while he waits for an answer that comes through it, except to notify the kernel. So when
 //     all three are killed at once, the connection ends and every program that waits is freed; see poke.go and abort.
+//   - No two servers of one mount have the same incarnation, whoever started them.
 //   - After a clean stop there is no mount and no child. After any other end, the mount point shows the plain files read only, if
 //     there were any: Config.Under puts them there before the mount and over a dead one, and Rescue does when the keeper is not there to do it.
 //
@@ -54,9 +55,29 @@
 // unanswered delivered again, and serves. If it does not get ready, the old command is started once more. Last, the poker is
 // replaced, between two of its calls. The keeper itself stays what it is.
 //
+// # The keeper's own death, and systemd
+//
+// With $NOTIFY_SOCKET, once the first server has saved the INIT exchange, the descriptor of the connection is parked in the service
+// manager's store (manager.go), and with it a page of memory that says what a successor must know (state.go): the INIT exchange, the
+// device number of the mount, the last incarnation, the servers that may still be alive. A keeper that is given both back and finds
+// that mount alive on top of its mount point goes on with it, by the same take-over as after a server's death. Who reads meanwhile,
+// waits. Nothing of this needs the old keeper to have ended in an orderly way.
+//
+// A SIGTERM does not say whether the service is stopped or restarted, and systemd 252 says it nowhere else: its store is kept while a
+// job is queued or a restart is due, and closed after a stop, when nobody of the service runs any more. So at the end of ctx the
+// keeper asks (intention.go): if the service's job is a stop, or nothing is stored, or there is no answer, it stops as described below. Else it
+// leaves (leave.go): the server finishes as for an upgrade, the poker ends, the mount stays. What was parked must not keep
+// programs waiting when no keeper comes to serve them: Rescue, as ExecStopPost=, aborts the connection when the start of a keeper has
+// failed with an exit status, or after a stop that killed the keeper. The unit has to have
+//
+//	Type=notify, NotifyAccess=all, KillMode=mixed, Restart=always, StartLimitIntervalSec=0, FileDescriptorStoreMax=4
+//
+// Around an upgrade the manager hears RELOADING=1 and READY=1. WATCHDOG=1 says that the keeper's own loop turns, and nothing about
+// the server, which the keeper looks after.
+//
 // # Stop
 //
-// When ctx ends: SIGTERM to the server, which finishes its publishes and goes on serving; the poker is ended, so that no
+// When ctx ends, unless the mount is left to the next keeper: SIGTERM to the server, which finishes its publishes and goes on serving; the poker is ended, so that no
 // call of its own can land on what lies under the mount (one that is stuck in a call has the connection aborted, since its
 // server is dead or hangs); plain umount, and if somebody still uses the mount, a lazy one,
 // which says who. Then the server sees the end of the mount, or gives readers a moment, and exits; after the grace it is

@@ -4,33 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// Config says what to mount where and how to start the children.
-type Config struct {
-	Mount  string   // the mount point: an existing, empty directory
-	Server []string // command line of the server, which calls Attach
-	Poker  []string // command line of the poker, which calls Poke
-	Under  string   // a directory of plain files to lay under the mount, once it exists; "": none
-	Env    []string // of the children; nil: the keeper's own
-
-	Upgrade <-chan Upgrade // requests to go on with another server; nil: there are none
-
-	Stdout, Stderr *os.File     // of the children; nil: the keeper's own
-	Logger         *slog.Logger // nil: slog.Default()
-}
-
 const (
-	ownOOMScore = "-900" // the keeper is killed last: with it goes the mount
-
 	serverGrace  = 10 * time.Second // from SIGTERM to SIGKILL
 	pokerGrace   = 3 * time.Second  // more than a server keeps a directory locked
 	afterKill    = time.Second
@@ -44,17 +24,20 @@ const (
 var (
 	errAborted   = errors.New("the connection to the kernel was aborted")
 	errUnmounted = errors.New("somebody else unmounted it")
+	errLeft      = errors.New("left to the next keeper")
 )
 
 type keeper struct {
 	Config
-	point    string
-	ownScore string // the OOM score that the children go back to
+	point      string
+	childScore string // the OOM score of the children
+	manager    *manager
+	ask        func(context.Context) (intention, error)
 	pace
 
 	// One mount's life.
-	fuse   *os.File
-	minor  uint32 // of the mount's device number: which mount is ours
+	fuse   *os.File // nil: none yet
+	minor  uint32   // of the mount's device number: which mount is ours
 	pokes  [2]*os.File
 	events chan event
 	quit   chan struct{}
@@ -71,89 +54,43 @@ type keeper struct {
 	// Over all mounts.
 	serverPace, pokerPace backoff
 	incarnation           uint32
-	served                bool
+	state                 *os.File         // nil: it could not be made
+	heartbeat             <-chan time.Time // when to tell the manager
+	served                bool             // a server of this keeper was ready
+	tookBack              bool             // the mount is an earlier keeper's
+	left                  bool
 	started               time.Time
 	causes                Causes
 	died                  time.Time
 	lastDeath             string
 }
 
-// Run mounts, serves and supervises until ctx ends, then unmounts. It returns nil after a clean stop; else why nothing was
-// mounted, in words that say what to do, or why the mount came to its end. The *exec.ExitError of a server that failed
-// for good is in the chain.
-func Run(ctx context.Context, c Config) error {
-	return run(ctx, c, pace{grace: serverGrace, probe: probePeriod})
-}
-
-// pace is how long a keeper waits. Tests are in a hurry.
-type pace struct {
-	grace time.Duration // what a server has to end, from being told to being killed
-	probe time.Duration // the period of the watchdog
-}
-
-func run(ctx context.Context, c Config, p pace) error {
-	k := &keeper{Config: c, pace: p, started: time.Now()}
-	if k.Logger == nil {
-		k.Logger = slog.Default()
-	}
-	if k.Stdout == nil {
-		k.Stdout = os.Stdout
-	}
-	if k.Stderr == nil {
-		k.Stderr = os.Stderr
-	}
-	if k.Env == nil {
-		k.Env = os.Environ()
-	}
-	var err error
-	if k.point, err = findMountPoint(c.Mount, c.Under, k.Logger); err != nil {
-		return err
-	}
-	if fd, err := claim(k.point); err == nil {
-		defer unix.Close(fd)
-	}
-	if score, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
-		k.ownScore = strings.TrimSpace(string(score))
-		setOOMScore(os.Getpid(), ownOOMScore)
-		defer setOOMScore(os.Getpid(), k.ownScore)
-	}
-	for {
-		k.layUnder()
-		err = k.keepMount(ctx)
-		if !errors.Is(err, errAborted) || ctx.Err() != nil {
-			break
-		}
-		k.layUnder()
-		pause := k.serverPace.next(false)
-		k.Logger.Error("mount is dead, mounting over it", "mount", k.point, "err", err, "in", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-	}
-	if err != nil && ctx.Err() == nil && k.served && k.Under != "" { // those who read see the last good content instead of nothing
-		k.layUnder()
-		return err
-	}
-	return errors.Join(err, sweep(k.point, k.Under))
-}
-
 // keepMount is the life of one mount.
 func (k *keeper) keepMount(ctx context.Context) (err error) {
-	fd, err := mount(k.point)
-	if err != nil {
-		return err
+	fresh := k.fuse == nil
+	if fresh {
+		fd, err := mount(k.point)
+		if err != nil {
+			return err
+		}
+		k.fuse, k.init, k.reply = os.NewFile(uintptr(fd), device), nil, nil
 	}
-	k.fuse = os.NewFile(uintptr(fd), device)
-	k.events, k.quit = make(chan event), make(chan struct{})
-	k.children, k.init, k.reply = nil, nil, nil
+	k.events, k.quit, k.children = make(chan event), make(chan struct{}), nil
 	k.watchdog = watchdog{ticked: sinceBoot()}
-	defer func() { err = errors.Join(err, k.tearDown(err)) }()
-	stack, err := mountsOn(k.point)
-	if err != nil || len(stack) == 0 {
-		return errors.Join(err, errUnmounted)
+	defer func() {
+		if errors.Is(err, errLeft) {
+			err = errors.Join(err, k.leave())
+			return
+		}
+		err = errors.Join(err, k.tearDown(err))
+	}()
+	if fresh {
+		stack, err := mountsOn(k.point)
+		if err != nil || len(stack) == 0 {
+			return errors.Join(err, errUnmounted)
+		}
+		k.minor = stack[len(stack)-1].minor
 	}
-	k.minor = stack[len(stack)-1].minor
 	if k.pokes[0], k.pokes[1], err = pair("poker"); err != nil {
 		return err
 	}
@@ -166,7 +103,7 @@ func (k *keeper) keepMount(ctx context.Context) (err error) {
 	return k.supervise(ctx)
 }
 
-// supervise returns nil when ctx ends, else why the mount cannot go on.
+// supervise returns nil when ctx ends for a stop and errLeft when another keeper is to go on, else why the mount cannot.
 func (k *keeper) supervise(ctx context.Context) error {
 	look := time.NewTimer(lookInterval)
 	defer look.Stop()
@@ -176,7 +113,9 @@ func (k *keeper) supervise(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
-			return nil
+			return k.goodbye()
+		case <-k.heartbeat:
+			k.manager.alive()
 		case e := <-k.events:
 			err = k.handle(e)
 		case <-look.C:
@@ -251,6 +190,8 @@ func (k *keeper) hear(r *report) {
 	case r.Init != nil:
 		if k.init == nil { // the kernel negotiates once a mount
 			k.init, k.reply = r.Init, r.InitReply
+			k.save()
+			k.manager.park(k.fuse, k.state)
 		}
 		k.server.say(notice{Saved: true})
 	case r.Refused != "":
@@ -258,6 +199,7 @@ func (k *keeper) hear(r *report) {
 	case r.Ready:
 		k.server.ready = time.Now()
 		k.served = true
+		k.manager.ready(fmt.Sprintf("serving %s, server pid %d", k.point, k.server.pid()))
 		log := k.Logger.With("mount", k.point, "pid", k.server.pid(), "incarnation", k.incarnation)
 		if k.died.IsZero() {
 			log.Info("serving", "took", time.Since(k.started))

@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -35,7 +34,7 @@ func TestMain(m *testing.M) {
 		"reader": readerMain,
 		"watch":  watchMain,
 		"cat":    catMain,
-		"rescue": func() error { return Rescue(os.Getenv("MOUNT"), os.Getenv("UNDER")) },
+		"rescue": func() error { return rescue(os.Getenv("MOUNT"), os.Getenv("UNDER"), intentionFromFile) },
 	}
 	name := os.Getenv(roleVariable)
 	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
@@ -86,7 +85,7 @@ func keeperMain() error {
 		Under:   os.Getenv("UNDER"),
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrades(ctx, self),
-	}, p)
+	}, p, intentionFromFile)
 }
 
 // need skips what this machine cannot run.
@@ -173,18 +172,19 @@ const watchdogTime = time.Minute
 // newMonitor starts a keeper on a temporary directory; env goes to all its processes.
 func newMonitor(t *testing.T, env ...string) *monitor {
 	t.Helper()
-	need(t)
-	dir := filepath.Join(t.TempDir(), "mount point") // the blank is escaped in mountinfo
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return startMonitor(t, dir, env...)
+	return startMonitor(t, newPoint(t), env...)
 }
 
 func startMonitor(t *testing.T, dir string, env ...string) *monitor {
 	t.Helper()
+	return startMonitorWith(t, dir, nil, env...)
+}
+
+// startMonitorWith starts a keeper that has files from an earlier one.
+func startMonitorWith(t *testing.T, dir string, files []*os.File, env ...string) *monitor {
+	t.Helper()
 	m := &monitor{t: t, mount: dir, commands: filepath.Join(filepath.Dir(dir), "commands")}
-	m.process = start(t, "keeper", append(env, "MOUNT="+dir, "COMMANDS="+m.commands)...)
+	m.process = startWith(t, files, "keeper", append(env, "MOUNT="+dir, "COMMANDS="+m.commands)...)
 	watchdog := time.AfterFunc(watchdogTime, func() {
 		t.Errorf("watchdog: %s hangs, cutting it off\n%s", dir, m.log.String())
 		cutOff(dir)
@@ -290,6 +290,11 @@ type process struct {
 
 func start(t *testing.T, role string, env ...string) *process {
 	t.Helper()
+	return startWith(t, nil, role, env...)
+}
+
+func startWith(t *testing.T, files []*os.File, role string, env ...string) *process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -305,7 +310,7 @@ func start(t *testing.T, role string, env ...string) *process {
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	asService(p.cmd, files)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

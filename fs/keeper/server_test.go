@@ -118,6 +118,8 @@ func serverMain() error {
 	case <-ended:
 		return nil
 	case <-a.Done():
+		more, _ := time.ParseDuration(os.Getenv("SERVER_OUTLIVES")) // to finish what it publishes
+		<-time.After(more)
 		return fmt.Errorf("the keeper is gone")
 	case <-a.Quiesce():
 		<-time.After(10 * time.Millisecond) // what it publishes

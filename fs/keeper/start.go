@@ -36,12 +36,14 @@ func (k *keeper) startServer() error {
 	drain(k.pokes[0])
 	drain(k.pokes[1])
 	k.incarnation++
+	k.save()
 	server, err := k.launch(k.Server, k.hello())
 	if err != nil {
 		k.Logger.Error("cannot start the server", "err", err)
 		return err
 	}
 	k.server, k.oomKills = server, oomKills()
+	k.save()
 	k.sayReaped()
 	return nil
 }

@@ -8,11 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+var errStopping = errors.New("the keeper stops")
+
 // tearDown ends one mount's life: its children, its connection to the kernel and, unless it is to be mounted over, the
 // mount itself. The package comment says why in this order.
 func (k *keeper) tearDown(cause error) error {
+	if cause == nil {
+		k.manager.say("STOPPING=1\nSTATUS=unmounting")
+	}
 	if k.trial != nil {
-		k.trialFailed(errors.New("the keeper stops"))
+		k.trialFailed(errStopping)
 	}
 	if k.server != nil {
 		k.server.say(notice{Stopping: true})
@@ -27,7 +32,7 @@ func (k *keeper) tearDown(cause error) error {
 			flags = unix.MNT_FORCE
 		}
 	}
-	var err, stuck error
+	var err error
 	if !errors.Is(cause, errAborted) && !errors.Is(cause, errUnmounted) {
 		err = k.unmount(flags)
 	}
@@ -35,6 +40,14 @@ func (k *keeper) tearDown(cause error) error {
 		k.Logger.Error("server does not end, killing it", "pid", k.server.pid(), "after", k.grace)
 		k.server.kill()
 	}
+	k.manager.unpark()
+	k.tookBack = false
+	return errors.Join(err, k.close())
+}
+
+// close ends one mount's life here, once the children were told to end.
+func (k *keeper) close() error {
+	var stuck error
 	if !k.await(afterKill, k.children...) {
 		stuck = errors.New("a child is left behind, it cannot be killed")
 	}
@@ -47,8 +60,8 @@ func (k *keeper) tearDown(cause error) error {
 	if stuck == nil {
 		k.joined.Wait() // else one of them waits for a child that cannot be killed
 	}
-	k.server, k.poker, k.serverDue, k.pokerDue = nil, nil, nil, nil
-	return errors.Join(err, stuck)
+	k.fuse, k.server, k.poker, k.serverDue, k.pokerDue = nil, nil, nil, nil, nil
+	return stuck
 }
 
 // unmount takes this keeper's own mount off the mount point. With MNT_FORCE every request in it ends with an error first.
@@ -82,6 +95,8 @@ func (k *keeper) await(d time.Duration, children ...*child) bool {
 		select {
 		case <-deadline:
 			return false
+		case <-k.heartbeat:
+			k.manager.alive()
 		case e := <-k.events:
 			switch {
 			case e.report == nil:

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,11 +79,23 @@ const (
 // Rescue looks after a mount whose keeper is gone, and is to be called whenever a keeper has ended: if the mount is dead, it
 // binds the plain files over it, read only, so that its paths and every container that bound it show the last good
 // content until the next keeper mounts over that. After a clean stop there is nothing to do, and nothing is touched while a
-// keeper lives.
-func Rescue(mount, files string) error {
+// keeper lives or the service manager keeps the mount for the next one.
+func Rescue(mount, files string) error { return rescue(mount, files, askManager) }
+
+func rescue(mount, files string, ask func(context.Context) (intention, error)) error {
 	point, err := resolve(mount)
 	if err != nil {
 		return fmt.Errorf("rescue %s: %w", mount, err)
+	}
+	switch os.Getenv("SERVICE_RESULT") { // see systemd.exec(5)
+	case "success":
+		return nil // the keeper has unmounted, or left the mount to the next one, who is not to be kept waiting
+	case "exit-code":
+		// It failed before it mounted, and the next one will in the same way: nobody is to wait for it.
+	default:
+		if i, err := ask(context.Background()); err == nil && i.keeps() {
+			return nil
+		}
 	}
 	for deadline := time.Now().Add(rescueWait); ; time.Sleep(rescuePause) {
 		stack, err := mountsOn(point)

@@ -74,6 +74,7 @@ func (k *keeper) begin(u Upgrade) {
 		u.answer(fmt.Errorf("start the new server: %w", err))
 		return
 	}
+	k.manager.reloading()
 	k.Logger.Info("upgrade: trying another server", "pid", server.pid(), "command", u.Server)
 	k.trial = &trial{Upgrade: u, server: server, began: time.Now(), due: time.After(u.Timeout)}
 }
@@ -120,6 +121,7 @@ func (k *keeper) relieve() {
 func (k *keeper) handOver() {
 	t := k.trial
 	k.incarnation++
+	k.save()
 	k.serverDue = nil
 	t.step, t.due = starting, time.After(t.Timeout)
 	k.server, k.oomKills = t.server, oomKills()
@@ -181,4 +183,5 @@ func (k *keeper) trialFailed(err error) {
 	t.server.kill()
 	k.Logger.Error("upgrade failed, back to the old server", "command", t.Server, "err", err)
 	t.answer(err)
+	k.manager.ready("upgrade failed, back to the old server")
 }
