@@ -23,12 +23,20 @@ func runCat(ctx context.Context, inv *invocation) error {
 
 // cat copies one file, or one version, to stdout.
 func (t *tree) cat(ctx context.Context, word string, inv *invocation) error {
-	g, err := t.named(ctx, word)
+	g, err := t.named(ctx, inv, word)
 	if err != nil {
 		return err
 	}
 	if g.version != "" {
 		data, err := t.version(ctx, inv, g)
+		if err != nil {
+			return err
+		}
+		_, err = inv.stdout.Write(data)
+		return err
+	}
+	if t.direct {
+		data, err := t.published(ctx, inv, g)
 		if err != nil {
 			return err
 		}

@@ -28,6 +28,7 @@ type command struct {
 	alone  bool   // it talks to no monitor: only --output and --help of the global flags mean something
 	hidden bool   // not in help
 	raw    bool   // its words are data, not flags
+	direct bool   // it can do without a monitor
 	orders bool   // a signal to end ends its context, not the process
 	run    func(context.Context, *invocation) error
 }
@@ -63,7 +64,11 @@ func (c command) synopsis() string {
 // options of the verb, and the global ones that it does not define anew.
 func (c command) options() []option {
 	all := slices.Clone(c.flags)
-	for _, g := range globals {
+	shared := globals
+	if c.direct {
+		shared = slices.Concat(globals, directOptions())
+	}
+	for _, g := range shared {
 		own := slices.ContainsFunc(c.flags, func(o option) bool { return o.name == g.name })
 		if own || c.alone && g.name != "output" && g.name != "help" {
 			continue
@@ -102,6 +107,7 @@ type invocation struct {
 	stdin   io.Reader
 	stdout  io.Writer
 	stderr  io.Writer
+	ending  func() error // lets go of what the verb opened; nil: nothing
 }
 
 // run is the whole program: it parses the command line, runs the verb and returns the exit code.
@@ -115,6 +121,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if err == nil {
 		err = inv.command.run(ctx, inv)
+	}
+	if inv.ending != nil {
+		err = errors.Join(err, inv.ending())
 	}
 	inv.report(err)
 	return exitCode(err)
@@ -131,7 +140,7 @@ func (inv *invocation) parse(args []string) error {
 	if len(args) == 1 && args[0] == "--version" {
 		args = []string{"version"} // what people try first
 	}
-	lead := flagSet(globals)
+	lead := flagSet(slices.Concat(globals, directOptions()))
 	lead.SetInterspersed(false)
 	if err := lead.Parse(args); err != nil {
 		return wrongUsage("%w", err)
@@ -168,6 +177,11 @@ func (inv *invocation) parse(args []string) error {
 
 // inherit takes over the flags given before the verb and the defaults from the environment, and checks the choices.
 func (inv *invocation) inherit(lead *pflag.FlagSet) error {
+	for _, o := range directOptions() {
+		if lead.Lookup(o.name).Changed && inv.flags.Lookup(o.name) == nil {
+			return wrongUsage("%s: unknown flag: --%s", inv.command.name, o.name)
+		}
+	}
 	for _, o := range inv.command.options() {
 		f := inv.flags.Lookup(o.name)
 		if given := lead.Lookup(o.name); given != nil && given.Changed && !f.Changed {

@@ -11,13 +11,16 @@ func commands() []command {
 }
 
 func monitorFlags() []option {
-	return append(settings(),
-		option{name: "config", value: defaultConf, word: "FILE", env: "KINGPIN_CONFIG", usage: "the configuration file; FILE.d/*.conf comes after it"},
+	return append(settings(), confOption(),
 		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
 		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
 		option{name: "demo", value: false, usage: "give a registry that is new a config to play with"},
 		option{name: "hints", value: false, usage: "say on stderr what to try, as at a terminal"},
 	)
+}
+
+func confOption() option {
+	return option{name: "config", value: defaultConf, word: "FILE", env: "KINGPIN_CONFIG", usage: "the configuration file; FILE.d/*.conf comes after it"}
 }
 
 // machineCommands are about the machine as a whole.
@@ -61,7 +64,7 @@ way and ends with 6.`,
 func nameCommands() []command {
 	return []command{
 		{
-			name: "ls", brief: "list the names followed here", run: runLs,
+			name: "ls", brief: "list the names followed here", run: runLs, direct: true,
 			args: []arg{{name: "PATTERN", optional: true, values: completeNames}},
 			flags: []option{
 				{name: "all", short: "a", value: false, usage: "every name in the registry"},
@@ -72,18 +75,18 @@ func nameCommands() []command {
 PATTERN is a part of the name, a pattern with * ? [], or a directory of the mount: config/, serverset/, decider/.`,
 		},
 		{
-			name: "cat", brief: "print the current version, or NAME@VERSION", run: runCat,
+			name: "cat", brief: "print the current version, or NAME@VERSION", run: runCat, direct: true,
 			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
 			exits: []int{exitDone, exitNoName, exitUnreachable},
 		},
 		{
-			name: "stat", brief: "version, author, age, size, checksum, dependencies and state", run: runStat,
+			name: "stat", brief: "version, author, age, size, checksum, dependencies and state", run: runStat, direct: true,
 			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
 			exits: []int{exitDone, exitNoName, exitUnreachable},
 			long:  `With -o json it prints an object; of several names, a list of them.`,
 		},
 		{
-			name: "create", brief: "make a new config or serverset, and subscribe a dependency to it", run: runCreate,
+			name: "create", brief: "make a new config or serverset, and subscribe a dependency to it", run: runCreate, direct: true,
 			args:  []arg{{name: "NAME"}, {name: "FILE|-", optional: true}},
 			flags: []option{{name: "dep", value: []string{}, word: "DEP", usage: "who shall follow it: a dependency (repeatable; default: the first of this machine)", values: completeDependencies}},
 			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
@@ -91,7 +94,7 @@ PATTERN is a part of the name, a pattern with * ? [], or a directory of the moun
 A config without FILE is empty until it is written for the first time.`,
 		},
 		{
-			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut, orders: true,
+			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut, direct: true, orders: true,
 			args: []arg{{name: "NAME", values: completeNames}, {name: "FILE|-", optional: true}},
 			flags: []option{
 				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
@@ -111,38 +114,38 @@ the version is on its way does not end the command: it says what became of it.`,
 func dependencyCommands() []command {
 	return []command{
 		{
-			name: "dep ls", brief: "list dependencies, or the members of one", run: runDepLs,
+			name: "dep ls", brief: "list dependencies, or the members of one", run: runDepLs, direct: true,
 			args:  []arg{{name: "DEP", optional: true, values: completeDependencies}},
 			flags: []option{{name: "all", short: "a", value: false, usage: "every dependency in the registry, not only those followed here"}},
 			exits: []int{exitDone, exitNoName, exitUnreachable, exitNoRight},
 		},
 		{
-			name: "dep tree", brief: "the graph under a dependency, or under those of this machine", run: runDepTree,
+			name: "dep tree", brief: "the graph under a dependency, or under those of this machine", run: runDepTree, direct: true,
 			args:  []arg{{name: "DEP", optional: true, values: completeDependencies}},
 			exits: []int{exitDone, exitNoName, exitUnreachable, exitNoRight},
 		},
 		{
-			name: "dep why", brief: "every path from a dependency of this machine to a name", run: runDepWhy,
+			name: "dep why", brief: "every path from a dependency of this machine to a name", run: runDepWhy, direct: true,
 			args:  []arg{{name: "NAME", values: completeEdges}},
 			exits: []int{exitDone, exitNoName, exitUnreachable},
 			long:  `With -o name it prints the dependencies that hold the name themselves.`,
 		},
 		{
-			name: "dep create", brief: "make an empty dependency", run: runDepCreate,
+			name: "dep create", brief: "make an empty dependency", run: runDepCreate, direct: true,
 			args: []arg{{name: "DEP"}}, exits: []int{exitDone, exitRefused, exitUnreachable, exitNoRight},
 		},
 		{
-			name: "dep delete", brief: "delete an empty dependency", run: runDepDelete,
+			name: "dep delete", brief: "delete an empty dependency", run: runDepDelete, direct: true,
 			args:  []arg{{name: "DEP", values: completeDependencies}},
 			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
 		},
 		{
-			name: "dep add", brief: "subscribe everybody who has DEP to names or dependencies", run: runDepAdd,
+			name: "dep add", brief: "subscribe everybody who has DEP to names or dependencies", run: runDepAdd, direct: true,
 			args:  []arg{{name: "DEP", values: completeDependencies}, {name: "NAME", repeated: true, values: completeEdges}},
 			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
 		},
 		{
-			name: "dep rm", brief: "unsubscribe everybody who has DEP from names or dependencies", run: runDepRm,
+			name: "dep rm", brief: "unsubscribe everybody who has DEP from names or dependencies", run: runDepRm, direct: true,
 			args:  []arg{{name: "DEP", values: completeDependencies}, {name: "NAME", repeated: true, values: completeEdges}},
 			flags: []option{{name: "yes", short: "y", value: false, usage: "do not ask; needed for members of base.dep, which every machine has"}},
 			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},

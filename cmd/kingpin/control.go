@@ -30,6 +30,8 @@ import (
 //	GET    /v1/names/NAME/versions/VERSION        the bytes of a version; a number N means N before the current one
 //	GET    /v1/registry/names                     []listedName: all of the registry
 //	GET    /v1/registry/names/NAME                knownName
+//	GET    /v1/registry/names/NAME/published      nameStatus: as the registry has it now, followed here or not
+//	GET    /v1/registry/names/NAME/body           the bytes that are published now
 //	GET    /v1/dependencies                       []dependencyStatus: all of the registry
 //	PUT    /v1/dependencies/DEP                   makes an empty one
 //	DELETE /v1/dependencies/DEP                   deletes an empty one
@@ -38,20 +40,22 @@ import (
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
-		"GET /v1/monitor":                       func(*http.Request) (any, error) { return s.status(), nil },
-		"GET /v1/names":                         func(*http.Request) (any, error) { return s.names(), nil },
-		"GET /v1/names/{name}":                  s.getName,
-		"GET /v1/publishes":                     func(*http.Request) (any, error) { return s.publishes.list(), nil },
-		"POST /v1/names":                        s.changing(s.postName),
-		"PUT /v1/names/{name}":                  s.changing(s.putName),
-		"GET /v1/names/{name}/versions/{which}": s.getVersion,
-		"GET /v1/registry/names":                s.getRegistryNames,
-		"GET /v1/registry/names/{name}":         s.getRegistryName,
-		"GET /v1/dependencies":                  s.getDependencies,
-		"PUT /v1/dependencies/{dep}":            s.changing(s.putDependency),
-		"DELETE /v1/dependencies/{dep}":         s.changing(s.deleteDependency),
-		"POST /v1/dependencies/{dep}/members":   s.changing(s.postMembers),
-		"DELETE /v1/dependencies/{dep}/members": s.changing(s.deleteMembers),
+		"GET /v1/monitor":                         func(*http.Request) (any, error) { return s.status(), nil },
+		"GET /v1/names":                           func(*http.Request) (any, error) { return s.names(), nil },
+		"GET /v1/names/{name}":                    s.getName,
+		"GET /v1/publishes":                       func(*http.Request) (any, error) { return s.publishes.list(), nil },
+		"POST /v1/names":                          s.changing(s.postName),
+		"PUT /v1/names/{name}":                    s.changing(s.putName),
+		"GET /v1/names/{name}/versions/{which}":   s.getVersion,
+		"GET /v1/registry/names":                  s.getRegistryNames,
+		"GET /v1/registry/names/{name}":           s.getRegistryName,
+		"GET /v1/registry/names/{name}/published": s.getPublished,
+		"GET /v1/registry/names/{name}/body":      s.getBody,
+		"GET /v1/dependencies":                    s.getDependencies,
+		"PUT /v1/dependencies/{dep}":              s.changing(s.putDependency),
+		"DELETE /v1/dependencies/{dep}":           s.changing(s.deleteDependency),
+		"POST /v1/dependencies/{dep}/members":     s.changing(s.postMembers),
+		"DELETE /v1/dependencies/{dep}/members":   s.changing(s.deleteMembers),
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			result, err := answer(r)
@@ -162,6 +166,9 @@ func (s *server) changing(answer func(*http.Request) (any, error)) func(*http.Re
 	return func(r *http.Request) (any, error) {
 		if s.set.readOnly {
 			return nil, fmt.Errorf("this monitor is read only: %w", registry.ErrReadOnly)
+		}
+		if s.direct {
+			return answer(r) // the client does not go away, it is us
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), controlTimeout)
 		defer cancel()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,9 +30,9 @@ func (s *server) postName(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	deps := s.set.dependencies[:1:1]
-	if len(c.Dependencies) > 0 {
-		deps = nil
+	var deps []registry.Dependency
+	if len(c.Dependencies) == 0 && len(s.set.dependencies) > 0 {
+		deps = s.set.dependencies[:1:1]
 	}
 	for _, word := range c.Dependencies {
 		d, err := registry.ParseDependency(word)
@@ -71,15 +72,15 @@ func (s *server) putName(r *http.Request) (any, error) {
 		Name: name, Body: body, Author: author(r, s.host), Message: query.Get("message"),
 		Base: registry.Version(query.Get("base")), CompareAndSet: query.Has("base"), Force: query.Get("force") == "1",
 	}
-	before, _ := s.store.Current(fileOf(name))
 	if query.Get("try") == "1" {
 		return struct{}{}, s.try(r.Context(), p)
 	}
+	before := s.versionOf(r.Context(), name)
 	entry, err := s.publish(r.Context(), p)
 	if err != nil {
 		return nil, err
 	}
-	return published{Name: string(name), Version: string(entry.Version), Changed: entry.Version != before.Version}, nil
+	return published{Name: string(name), Version: string(entry.Version), Changed: entry.Version != before}, nil
 }
 
 func (s *server) getVersion(r *http.Request) (any, error) {
@@ -89,11 +90,12 @@ func (s *server) getVersion(r *http.Request) (any, error) {
 	}
 	which := r.PathValue("which")
 	file := fileOf(name)
-	current, ok := s.store.Current(file)
-	if !ok {
+	versions := s.store.SupersededOf(file) // oldest first
+	if current, ok := s.store.Current(file); ok {
+		versions = append(versions, current)
+	} else if !s.direct {
 		return nil, fmt.Errorf("%s is not followed here: %w", name, registry.ErrNotExist)
 	}
-	versions := append(s.store.SupersededOf(file), current) // oldest first
 	if n, err := strconv.ParseUint(which, 10, 16); err == nil {
 		if int(n) >= len(versions) {
 			return nil, fmt.Errorf("%s@%s: only %s of it are here: %w", name, which, count(len(versions), "version"), registry.ErrNotExist)
@@ -156,14 +158,18 @@ func (s *server) getRegistryName(r *http.Request) (any, error) {
 		known.Nearest = string(near)
 		return known, nil
 	}
-	all, err := s.dependencies(r.Context(), m)
-	if err != nil {
-		return nil, err
-	}
+	known.Dependencies, err = s.holders(r.Context(), m, word)
+	return known, err
+}
+
+// holders are all dependencies in the registry that hold a name themselves.
+func (s *server) holders(ctx context.Context, m *mirror.Mirror, name string) ([]string, error) {
+	all, err := s.dependencies(ctx, m)
+	holders := []string{}
 	for _, d := range all {
-		if slices.Contains(d.Members, word) {
-			known.Dependencies = append(known.Dependencies, d.Name)
+		if slices.Contains(d.Members, name) {
+			holders = append(holders, d.Name)
 		}
 	}
-	return known, nil
+	return holders, err
 }

@@ -35,6 +35,8 @@ func runCreate(ctx context.Context, inv *invocation) error {
 	}
 	deps := strings.Join(c.Dependencies, ", ")
 	switch {
+	case t.direct:
+		inv.say("created %s in %s", c.Name, deps)
 	case !c.Followed:
 		inv.say("created %s in %s, which this machine does not follow", c.Name, deps)
 	case settles(ctx, func() bool { return exists(g.path(t.root)) }):

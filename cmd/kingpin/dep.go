@@ -30,6 +30,9 @@ func runDepLs(ctx context.Context, inv *invocation) error {
 			return err
 		}
 	}
+	if t.direct {
+		here = nil // whatever this machine follows, it is not asked
+	}
 	list := []dependencyStatus{}
 	names := []string{}
 	rows := [][]string{}

@@ -28,6 +28,8 @@ func printDocs(w io.Writer) {
 	}
 	fmt.Fprintln(w, "\n## Flags of every verb")
 	docOptions(w, globals)
+	fmt.Fprintf(w, "\n`--direct`, a flag of %s, goes to ZooKeeper and S3 where there is no monitor. It takes the flags\n"+
+		"of `kingpin monitor` that say where they are, its configuration file and its environment.\n", strings.Join(directVerbs(), ", "))
 	fmt.Fprintln(w, "\n## Exit codes\n\n| code | meaning |\n| --- | --- |")
 	for _, e := range exits {
 		fmt.Fprintf(w, "| %d | %s |\n", e.code, e.meaning)
@@ -43,6 +45,17 @@ func printDocs(w io.Writer) {
 			c.document(w)
 		}
 	}
+}
+
+// directVerbs are those that can do without a monitor.
+func directVerbs() []string {
+	var verbs []string
+	for _, c := range commands() {
+		if c.direct {
+			verbs = append(verbs, "`"+c.name+"`")
+		}
+	}
+	return verbs
 }
 
 func (c command) document(w io.Writer) {

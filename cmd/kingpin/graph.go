@@ -28,7 +28,7 @@ func (t *tree) graph(ctx context.Context, inv *invocation, whole bool) (graph, e
 	}
 	g := graph{}
 	for _, d := range all {
-		if whole || d.Followed {
+		if whole || t.direct || d.Followed {
 			g[d.Name] = d.Members
 		}
 	}

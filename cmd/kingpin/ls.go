@@ -33,7 +33,7 @@ func runLs(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	if inv.bool("long") && !inv.bool("all") {
+	if inv.bool("long") && !inv.bool("all") && !t.direct {
 		return t.lsLong(ctx, inv, matches)
 	}
 	names, err := t.listed(ctx, inv, pattern)
@@ -58,7 +58,7 @@ func someOf(found int, pattern string) error {
 // listed are the names followed here, with their kinds, or all in the registry.
 func (t *tree) listed(ctx context.Context, inv *invocation, pattern string) ([]listedName, error) {
 	names := []listedName{}
-	if inv.bool("all") {
+	if inv.bool("all") || t.direct {
 		ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
 		defer cancel()
 		return names, t.control.call(ctx, "GET", "/v1/registry/names", nil, &names)

@@ -26,8 +26,13 @@ func TestMain(m *testing.M) {
 //
 // Each has a state directory and a configuration file of its own, and no mount: those stories are told in integration.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+	testscript.Run(t, scripts("testdata/script"))
+}
+
+// scripts are those of a directory, and what they find when they start.
+func scripts(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
@@ -44,7 +49,7 @@ func TestScripts(t *testing.T) {
 			return file.Close()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exitsCommand, "eventually": eventuallyCommand},
-	})
+	}
 }
 
 func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -60,23 +60,15 @@ func (r resolved) settings() (monitorSettings, error) {
 		publishGroup: text("publish-group"), group: -1,
 		logLevel: text("log-level"), logFormat: text("log-format"),
 	}
-	var bytes size
-	if err := bytes.Set(text("max-body")); err != nil || bytes < 1 || bytes > maxMaxBody {
-		return set, fmt.Errorf("max-body %s is not from 1 to %s", text("max-body"), size(maxMaxBody))
-	}
-	set.maxBody = int64(bytes)
-	fleet, err := r.fleet()
-	if err != nil {
+	var err error
+	if set.maxBody, err = r.maxBody(); err != nil {
 		return set, err
 	}
-	set.fleet = fleet
-	words, _ := r.set.GetStringArray("dependency")
-	for _, word := range words {
-		d, err := registry.ParseDependency(word)
-		if err != nil {
-			return set, err
-		}
-		set.dependencies = append(set.dependencies, d)
+	if set.fleet, err = r.fleet(); err != nil {
+		return set, err
+	}
+	if set.dependencies, err = r.dependencies(); err != nil {
+		return set, err
 	}
 	if len(set.dependencies) == 0 {
 		return set, fmt.Errorf("no dependency: say what this machine follows")
@@ -88,6 +80,28 @@ func (r resolved) settings() (monitorSettings, error) {
 		return set, fmt.Errorf("mount %s is inside the plain files %s, which it would hide", set.mount, files)
 	}
 	return set, set.findGroup()
+}
+
+func (r resolved) maxBody() (int64, error) {
+	text := r.set.Lookup("max-body").Value.String()
+	var bytes size
+	if err := bytes.Set(text); err != nil || bytes < 1 || bytes > maxMaxBody {
+		return 0, fmt.Errorf("max-body %s is not from 1 to %s", text, size(maxMaxBody))
+	}
+	return int64(bytes), nil
+}
+
+func (r resolved) dependencies() ([]registry.Dependency, error) {
+	words, _ := r.set.GetStringArray("dependency")
+	var all []registry.Dependency
+	for _, word := range words {
+		d, err := registry.ParseDependency(word)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
 }
 
 // checkFiles says whether what the settings name can be read here and now. A monitor starts without: reads do not depend on it.
@@ -192,6 +206,9 @@ func noErrno(err error) error {
 		return nil
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return remote{err.Error(), registry.ErrPermission}
+	}
+	if h, ok := errors.AsType[hinted](err); ok {
+		return hint(errors.New(err.Error()), h.hints...)
 	}
 	return errors.New(err.Error())
 }

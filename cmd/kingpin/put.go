@@ -32,7 +32,7 @@ func runPut(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	g, err := t.named(ctx, inv.word(0))
+	g, err := t.named(ctx, inv, inv.word(0))
 	if err != nil {
 		return err
 	}
@@ -218,12 +218,11 @@ func whoMayPublish(group string) string {
 
 // tryOut shows what put would change, and refuses what it would refuse.
 func (t *tree) tryOut(ctx context.Context, inv *invocation, p publication) error {
-	current, err := os.ReadFile(p.target.path(t.root))
+	current, base, err := t.before(ctx, inv, p.target)
 	if err != nil {
-		return fmt.Errorf("put %s: %w", p.target, fromErrno(err))
+		return err
 	}
-	done := tried{Name: p.target.String(), Changed: !bytes.Equal(current, p.body)}
-	done.Base, _ = xattr(p.target.path(t.root), "version") // a plain file has none
+	done := tried{Name: p.target.String(), Base: base, Changed: !bytes.Equal(current, p.body)}
 	done.Diff = unified(done.Name, "new", current, p.body)
 	if err := inv.emit(output{json: done, names: []string{done.Name}, table: func(w io.Writer) { io.WriteString(w, done.Diff) }}); err != nil {
 		return err
@@ -239,6 +238,23 @@ func (t *tree) tryOut(ctx context.Context, inv *invocation, p publication) error
 		inv.say("unchanged: %s holds these bytes", p.target)
 	}
 	return nil
+}
+
+// before is what put would replace, and its version as far as that is known.
+func (t *tree) before(ctx context.Context, inv *invocation, g target) (current []byte, version string, err error) {
+	if t.direct {
+		status, err := t.publishedStatus(ctx, inv, g)
+		if err != nil {
+			return nil, "", err
+		}
+		current, err = t.published(ctx, inv, g)
+		return current, status.Version, err
+	}
+	if current, err = os.ReadFile(g.path(t.root)); err != nil {
+		return nil, "", fmt.Errorf("put %s: %w", g, fromErrno(err))
+	}
+	version, _ = xattr(g.path(t.root), "version") // a plain file has none
+	return current, version, nil
 }
 
 // tried is what put --dry-run prints.

@@ -31,6 +31,7 @@ type server struct {
 	engine    *engine
 	publishes recorder
 	seeding   atomic.Bool // the demo config is not there yet
+	direct    bool        // it answers one verb of its own process, and follows nothing
 }
 
 // openServer opens the state directory. Nothing else is needed to serve reads.
@@ -158,7 +159,7 @@ func (s *server) publish(ctx context.Context, p mirror.Publication) (entry disk.
 	if err != nil {
 		return disk.Entry{}, err
 	}
-	if err := s.checkJSON(p); err != nil {
+	if err := s.checkJSON(ctx, p); err != nil {
 		return disk.Entry{}, err
 	}
 	return m.Publish(ctx, p)
@@ -170,27 +171,19 @@ func (s *server) try(ctx context.Context, p mirror.Publication) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkJSON(p); err != nil {
+	if err := s.checkJSON(ctx, p); err != nil {
 		return err
 	}
 	return m.Try(ctx, p)
 }
 
 // checkJSON refuses to replace JSON by what is none.
-func (s *server) checkJSON(p mirror.Publication) error {
-	current, ok := s.store.Current(fileOf(p.Name))
-	if p.Force || !ok || len(p.Body) == 0 {
-		return nil
-	}
-	body, err := s.readBody(current.Stamp)
-	if err != nil {
-		return nil // it cannot be compared with what is not here
-	}
-	if !registry.HoldsJSON(body) {
+func (s *server) checkJSON(ctx context.Context, p mirror.Publication) error {
+	if p.Force || len(p.Body) == 0 || !registry.HoldsJSON(s.before(ctx, p.Name)) {
 		return nil
 	}
 	var check registry.JSONCheck
-	_, err = check.Write(p.Body)
+	_, err := check.Write(p.Body)
 	if err == nil {
 		err = check.Close()
 	}
@@ -198,6 +191,17 @@ func (s *server) checkJSON(p mirror.Publication) error {
 		return fmt.Errorf("%s holds JSON: %w", p.Name, err)
 	}
 	return nil
+}
+
+// before is the body that a publication would replace: of this machine, or of the registry if this machine does not follow the name.
+// What cannot be read cannot be compared.
+func (s *server) before(ctx context.Context, name registry.Name) []byte {
+	if here, ok := s.store.Current(fileOf(name)); ok {
+		body, _ := s.readBody(here.Stamp)
+		return body
+	}
+	now, _ := s.current(ctx, name)
+	return now.body.Data
 }
 
 // readBody of a version that is on disk.

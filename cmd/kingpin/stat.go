@@ -35,7 +35,7 @@ func runStat(ctx context.Context, inv *invocation) error {
 	stats := []nameStatus{}
 	names := []string{}
 	for _, word := range inv.words {
-		g, err := t.named(ctx, word)
+		g, err := t.named(ctx, inv, word)
 		if err != nil {
 			return err
 		}
@@ -64,6 +64,9 @@ func runStat(ctx context.Context, inv *invocation) error {
 
 // stat is what the file's attributes and the monitor say of a name; of a plain file with nobody to ask, what the file itself tells.
 func (t *tree) stat(ctx context.Context, inv *invocation, g target) (nameStatus, error) {
+	if t.direct {
+		return t.publishedStatus(ctx, inv, g)
+	}
 	all, err := t.followed(ctx, inv)
 	if err != nil && !errors.Is(err, registry.ErrUnreachable) {
 		return nameStatus{}, err

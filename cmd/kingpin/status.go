@@ -62,7 +62,7 @@ func (t *tree) statusOf(ctx context.Context, inv *invocation, word string) error
 	if i >= 0 {
 		n = all[i] // also when its file has not arrived: that is what one asks about
 	} else {
-		if g, err = t.named(ctx, word); err != nil {
+		if g, err = t.named(ctx, inv, word); err != nil {
 			return err
 		}
 		if n, err = t.stat(ctx, inv, g); err != nil {

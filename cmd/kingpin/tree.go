@@ -25,6 +25,7 @@ type tree struct {
 	place
 	root    string
 	served  bool           // it is a mount, and a monitor answered through it
+	direct  bool           // there is no tree: the registry is asked by this process
 	monitor *monitorStatus // nil: none answered
 	control *client
 }
@@ -32,6 +33,9 @@ type tree struct {
 // openTree finds the tree: the mount; else what the monitor behind the control socket says; else plain files, which any program
 // may read with the monitor dead.
 func (inv *invocation) openTree(ctx context.Context) (*tree, error) {
+	if inv.bool("direct") {
+		return inv.openDirect(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
 	defer cancel()
 	a := inv.asked()
@@ -204,13 +208,16 @@ func (t *tree) every() []string {
 }
 
 // named finds the target of a word, and checks that it is a file of the tree.
-func (t *tree) named(ctx context.Context, word string) (target, error) {
+func (t *tree) named(ctx context.Context, inv *invocation, word string) (target, error) {
 	g, err := t.target(word)
 	if err != nil {
 		return target{}, t.missing(ctx, word, err)
 	}
 	if g.dir == depDir {
 		return target{}, hint(wrongUsage("%s is a dependency, not a file", g), "its members: kingpin dep ls "+g.name)
+	}
+	if t.direct {
+		return g, t.inRegistry(ctx, inv, g)
 	}
 	if _, err := os.Lstat(g.path(t.root)); errors.Is(err, os.ErrNotExist) {
 		return target{}, t.missing(ctx, g.String(), nil)
