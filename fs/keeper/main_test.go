@@ -6,16 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +31,11 @@ func TestMain(m *testing.M) {
 		"reader": readerMain,
 		"watch":  watchMain,
 		"cat":    catMain,
+		"wait":   waitMain,
+		"idmap":  idmapMain,
+
+		"container": containerMain,
+
 		"rescue": func() error { return rescue(os.Getenv("MOUNT"), os.Getenv("UNDER"), intentionFromFile) },
 	}
 	name := os.Getenv(roleVariable)
@@ -184,7 +186,7 @@ func startMonitor(t *testing.T, dir string, env ...string) *monitor {
 func startMonitorWith(t *testing.T, dir string, files []*os.File, env ...string) *monitor {
 	t.Helper()
 	m := &monitor{t: t, mount: dir, commands: filepath.Join(filepath.Dir(dir), "commands")}
-	m.process = startWith(t, files, "keeper", append(env, "MOUNT="+dir, "COMMANDS="+m.commands)...)
+	m.process = startWith(t, procAttr{files: files}, "keeper", append(env, "MOUNT="+dir, "COMMANDS="+m.commands)...)
 	watchdog := time.AfterFunc(watchdogTime, func() {
 		t.Errorf("watchdog: %s hangs, cutting it off\n%s", dir, m.log.String())
 		cutOff(dir)
@@ -276,116 +278,4 @@ func (m *monitor) poker(not ...int) (pid int) {
 		return false
 	})
 	return pid
-}
-
-// process is the test binary in another part.
-type process struct {
-	cmd  *exec.Cmd
-	born time.Time
-	log  *transcript
-	in   io.WriteCloser
-	done chan struct{}
-	err  error
-}
-
-func start(t *testing.T, role string, env ...string) *process {
-	t.Helper()
-	return startWith(t, nil, role, env...)
-}
-
-func startWith(t *testing.T, files []*os.File, role string, env ...string) *process {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &process{cmd: exec.Command(self), born: time.Now(), log: new(transcript), done: make(chan struct{})}
-	// The race detector sleeps for a second at the end of a process, for the sake of its other threads' reports.
-	p.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")...)
-	out, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = w, w
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	asService(p.cmd, files)
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		defer out.Close()
-		io.Copy(p.log, out)
-	}()
-	go func() {
-		p.err = p.cmd.Wait()
-		select { // its last words; a keeper that was killed leaves children that hold the pipe for a moment
-		case <-read:
-		case <-time.After(time.Second):
-		}
-		close(p.done)
-	}()
-	t.Cleanup(func() {
-		p.in.Close()
-		p.signal(unix.SIGTERM)
-		if !p.wait(20 * time.Second) {
-			t.Errorf("%s does not end", role)
-			p.signal(unix.SIGKILL)
-		}
-	})
-	return p
-}
-
-func (p *process) signal(s os.Signal) { p.cmd.Process.Signal(s) }
-
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-func (p *process) wait(d time.Duration) bool {
-	select {
-	case <-p.done:
-		return true
-	case <-time.After(d):
-		return false
-	}
-}
-
-// transcript is what a process printed so far.
-type transcript struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *transcript) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *transcript) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// eventually waits for the outside world.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); !holds(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
 }

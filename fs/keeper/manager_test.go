@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -365,14 +363,4 @@ func newPoint(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// asService has a command be started with these descriptors from 3 on, and told its own pid, as systemd does.
-func asService(cmd *exec.Cmd, files []*os.File) {
-	if len(files) > 0 {
-		cmd.ExtraFiles = files
-		cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0"`}, cmd.Path)
-		cmd.Path = "/bin/sh"
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }

@@ -184,6 +184,9 @@ func negotiate(a *Attachment, fsys fuse.RawFileSystem) (server *fuse.Server, end
 	if os.Getenv("SERVER_CANNOT_RESEND") != "" {
 		options.ExtraCapabilities = 0
 	}
+	if os.Getenv("SERVER_MAPS_IDS") != "" {
+		options.IDMappedMount, options.Options = true, []string{"default_permissions"}
+	}
 	if modeOf() == "differs" {
 		options.MaxBackground = 7
 	}

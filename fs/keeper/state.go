@@ -22,7 +22,7 @@ type state struct {
 	Causes          Causes
 	LastDeath       string
 	Servers         []identity // that may still be alive
-	Left            bool      // the keeper ended on purpose
+	Left            bool       // the keeper ended on purpose
 }
 
 // stateSize is one page: the kernel does not stop in the middle of one to kill the writer.
