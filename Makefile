@@ -1,4 +1,5 @@
 # make run     mount /var/kingpin on this machine and look around; Ctrl-C unmounts
+# make fleet   a real ZooKeeper, a real S3 server and two monitors, /tmp/kingpin/a and b; Ctrl-C ends all
 # make check   everything a change must pass; installs what the tests need on Debian
 # make soak    the long tests, and some minutes of fuzzing
 # make bench   our figures beside the bare thing, measured in the same run
@@ -10,6 +11,7 @@ SHELL       := /bin/bash
 
 MOUNT ?= /var/kingpin
 STATE ?= .state
+FLEET ?= /tmp/kingpin
 GROUP ?= $(shell id -gn $${SUDO_USER:-})
 
 STATICCHECK := .bin/staticcheck-0.8.2
@@ -20,7 +22,7 @@ sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
 packages  = $$(go list ./... | grep -v /integration)
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
-.PHONY: build run check soak bench clean bin/kingpin bin/bench
+.PHONY: build run fleet check soak bench clean bin/kingpin bin/bench bin/fleet
 .PHONY: stages tools vet staticcheck gofmt unit conformance integration race integration-race integration-1
 
 build: bin/kingpin
@@ -36,6 +38,13 @@ run: bin/kingpin
 	@[[ -d $(MOUNT) ]] || $(sudo) mkdir -p $(MOUNT)
 	@echo '$(if $(sudo),mounting needs root: sudo )$(monitor)'
 	@exec $(sudo) $(monitor)
+
+fleet: bin/kingpin bin/fleet $(VERSITYGW)
+	@.ci/tools fleet
+	@exec $(sudo) bin/fleet -kingpin bin/kingpin -group $(GROUP) -mounts $(FLEET)
+
+bin/fleet:
+	@go build -o $@ ./integration/fleet
 
 check: tools
 	@.ci/leave-nothing $(MAKE) --no-print-directory stages
@@ -80,7 +89,7 @@ conformance: $(VERSITYGW)
 	$(call stage,conformance of the registries)
 	@.ci/gotest -count=1 -run Conformance ./registry/... ./sync/mirror
 
-integration:
+integration: $(VERSITYGW)
 	$(call stage,the built binary on real mounts)
 	@.ci/gotest -count=1 -timeout 10m ./integration
 

@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe},
 	"integration":           {sys},
 	"integration/bench":     {"integration", "registry", "registry/embedded", sys},
+	"integration/fleet":     {"integration", "integration/server"},
 	"integration/server":    {},
 }
 
