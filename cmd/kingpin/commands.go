@@ -57,6 +57,15 @@ the reason.`,
 For init containers and ExecStartPre=. It may be started before the monitor is. When the time is over it says what is in the
 way and ends with 6.`,
 		},
+		{
+			name: "accept", brief: "believe on this machine what is held back", run: runAccept,
+			flags: []option{{name: "ensemble", value: false, usage: "ZooKeeper, though it is not the one of last time or has gone back in time"}},
+			exits: []int{exitDone, exitRefused, exitUnreachable, exitNoRight},
+			long: `
+A monitor applies nothing of an ensemble that it does not recognise: one that has forgotten changes, after a restore, or another
+one under the same address, would give old versions out for new ones. What is here is served meanwhile, and kingpin status says
+that it is frozen. Look first at what it has: kingpin ls --direct, kingpin cat NAME --direct.`,
+		},
 	}
 }
 

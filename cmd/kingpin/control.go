@@ -32,6 +32,7 @@ import (
 //	GET    /v1/registry/names/NAME                knownName
 //	GET    /v1/registry/names/NAME/published      nameStatus: as the registry has it now, followed here or not
 //	GET    /v1/registry/names/NAME/body           the bytes that are published now
+//	POST   /v1/ensemble/accept                    believes an ensemble that updates are frozen for -> accepted
 //	GET    /v1/dependencies                       []dependencyStatus: all of the registry
 //	PUT    /v1/dependencies/DEP                   makes an empty one
 //	DELETE /v1/dependencies/DEP                   deletes an empty one
@@ -51,6 +52,7 @@ func (s *server) routes() http.Handler {
 		"GET /v1/registry/names/{name}":           s.getRegistryName,
 		"GET /v1/registry/names/{name}/published": s.getPublished,
 		"GET /v1/registry/names/{name}/body":      s.getBody,
+		"POST /v1/ensemble/accept":                s.postAccept,
 		"GET /v1/dependencies":                    s.getDependencies,
 		"PUT /v1/dependencies/{dep}":              s.changing(s.putDependency),
 		"DELETE /v1/dependencies/{dep}":           s.changing(s.deleteDependency),
