@@ -60,6 +60,7 @@ func Attach() (*Attachment, error) {
 			return nil, fmt.Errorf("descriptor %d: %w: a server is started by its keeper only", fd, err)
 		}
 	}
+	nameProcess()
 	a := &Attachment{
 		FUSE:    os.NewFile(serverFUSE, device),
 		saved:   make(chan struct{}, 1),

@@ -66,11 +66,11 @@ const (
 )
 
 // spawn starts a child whose descriptors from 3 on are files, and hears its reports on conn.
-func (k *keeper) spawn(argv, env []string, conn *os.File, files ...*os.File) (*child, error) {
-	if len(argv) == 0 {
+func (k *keeper) spawn(p program, env []string, conn *os.File, files ...*os.File) (*child, error) {
+	if len(p.argv) == 0 {
 		return nil, errors.New("no command")
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := p.command()
 	cmd.Env, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = env, k.Stdout, k.Stderr, files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

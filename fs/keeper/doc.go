@@ -52,8 +52,8 @@
 // serves. On trial it is told what the kernel was promised at the mount, finds out whether it would promise the same
 // (Attachment.Prepared), and waits; one that would not, or does not get that far, changes nothing. Then the present server
 // is told to quiesce: it finishes, answering requests meanwhile, and ends. The new one is told that it is its turn, has what was left
-// unanswered delivered again, and serves. If it does not get ready, the old command is started once more. Last, the poker is
-// replaced, between two of its calls. The keeper itself stays what it is.
+// unanswered delivered again, and serves. If it does not get ready, the old command is started once more, and that means the file that it meant
+// then, whatever a package has put in its place since (program.go). Last, the poker is replaced, between two of its calls. The keeper itself stays what it is.
 //
 // # The keeper's own death, and systemd
 //

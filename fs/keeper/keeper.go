@@ -52,6 +52,8 @@ type keeper struct {
 	oomKills            int    // when the server started
 
 	// Over all mounts.
+	serverProgram, pokerProgram program
+
 	serverPace, pokerPace backoff
 	incarnation           uint32
 	state                 *os.File         // nil: it could not be made

@@ -69,6 +69,9 @@ func keeperMain() error {
 	if err != nil {
 		return err
 	}
+	if binary := os.Getenv("BINARY"); binary != "" {
+		self = binary
+	}
 	if err := errors.Join(impair(), enterCgroup()); err != nil {
 		return err
 	}

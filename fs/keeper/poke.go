@@ -40,6 +40,7 @@ func Poke() error {
 		// The keeper knows this process by its first thread. Whoever calls exec becomes the first thread.
 		return fmt.Errorf("exec the poker again: %w", unix.Exec("/proc/self/exe", os.Args, os.Environ()))
 	}
+	nameProcess()
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("poker leaves for /: %w", err)
 	}

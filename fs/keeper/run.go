@@ -14,7 +14,7 @@ import (
 // Config says what to mount where and how to start the children.
 type Config struct {
 	Mount  string   // the mount point: an existing, empty directory
-	Server []string // command line of the server, which calls Attach
+	Server []string // command line of the server, which calls Attach; the file that it means now is run whenever one dies
 	Poker  []string // command line of the poker, which calls Poke
 	Under  string   // a directory of plain files to lay under the mount, once it exists; "": none
 	Env    []string // of the children; nil: the keeper's own
@@ -51,6 +51,8 @@ func run(ctx context.Context, c Config, p pace, ask func(context.Context) (inten
 	defer k.manager.close()
 	k.heartbeat = k.manager.ticks()
 	defer k.protect()()
+	k.serverProgram, k.pokerProgram = findProgram(k.Server), findProgram(k.Poker)
+	defer func() { k.serverProgram.close(); k.pokerProgram.close() }()
 	if err := k.findMount(); err != nil {
 		return err
 	}

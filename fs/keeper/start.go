@@ -15,7 +15,7 @@ func (k *keeper) hello() hello {
 }
 
 // launch starts a server process with its first message.
-func (k *keeper) launch(argv []string, h hello) (*child, error) {
+func (k *keeper) launch(p program, h hello) (*child, error) {
 	conn, its, err := pair("keeper")
 	if err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func (k *keeper) launch(argv []string, h hello) (*child, error) {
 	err = send(conn, h)
 	var server *child
 	if err == nil {
-		server, err = k.spawn(argv, k.Env, conn, k.fuse, its, k.pokes[0])
+		server, err = k.spawn(p, k.Env, conn, k.fuse, its, k.pokes[0])
 	}
 	if err != nil {
 		conn.Close()
@@ -37,7 +37,7 @@ func (k *keeper) startServer() error {
 	drain(k.pokes[1])
 	k.incarnation++
 	k.save()
-	server, err := k.launch(k.Server, k.hello())
+	server, err := k.launch(k.serverProgram, k.hello())
 	if err != nil {
 		k.Logger.Error("cannot start the server", "err", err)
 		return err
@@ -57,7 +57,7 @@ func (k *keeper) startPoker() error {
 	drain(k.pokes[1])
 	// Without preemption signals the runtime does not interrupt the poker's calls.
 	env := append(slices.Clone(k.Env), "GODEBUG=asyncpreemptoff=1")
-	poker, err := k.spawn(k.Poker, env, conn, k.fuse, k.pokes[1], its)
+	poker, err := k.spawn(k.pokerProgram, env, conn, k.fuse, k.pokes[1], its)
 	if err != nil {
 		conn.Close()
 		k.Logger.Error("cannot start the poker", "err", err)

@@ -39,6 +39,8 @@ func (u Upgrade) answer(err error) {
 type trial struct {
 	Upgrade
 	step    step
+	program program
+	poker   program
 	server  *child
 	began   time.Time
 	refused string           // why it will not do, in its own words
@@ -69,14 +71,17 @@ func (k *keeper) begin(u Upgrade) {
 	}
 	h := k.hello()
 	h.Trial = true
-	server, err := k.launch(u.Server, h)
-	if err != nil {
+	t := &trial{Upgrade: u, program: findProgram(u.Server), poker: findProgram(u.Poker), began: time.Now(), due: time.After(u.Timeout)}
+	var err error
+	if t.server, err = k.launch(t.program, h); err != nil {
+		t.program.close()
+		t.poker.close()
 		u.answer(fmt.Errorf("start the new server: %w", err))
 		return
 	}
 	k.manager.reloading()
-	k.Logger.Info("upgrade: trying another server", "pid", server.pid(), "command", u.Server)
-	k.trial = &trial{Upgrade: u, server: server, began: time.Now(), due: time.After(u.Timeout)}
+	k.Logger.Info("upgrade: trying another server", "pid", t.server.pid(), "command", u.Server)
+	k.trial = t
 }
 
 // trying is the server that does not serve yet.
@@ -133,9 +138,11 @@ func (k *keeper) handOver() {
 func (k *keeper) concluded() {
 	t := k.trial
 	k.trial = nil
-	k.Server = t.Server
+	k.serverProgram.close()
+	k.serverProgram = t.program
 	if t.Poker != nil {
-		k.Poker = t.Poker
+		k.pokerProgram.close()
+		k.pokerProgram = t.poker
 		k.endPoker()
 	}
 	k.Logger.Info("upgraded", "command", t.Server, "took", time.Since(t.began))
@@ -181,6 +188,8 @@ func (k *keeper) trialFailed(err error) {
 		err = fmt.Errorf("%s: %w", t.refused, err)
 	}
 	t.server.kill()
+	t.program.close()
+	t.poker.close()
 	k.Logger.Error("upgrade failed, back to the old server", "command", t.Server, "err", err)
 	t.answer(err)
 	k.manager.ready("upgrade failed, back to the old server")
