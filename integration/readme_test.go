@@ -123,7 +123,7 @@ func TestReadmeRefusals(t *testing.T) {
 	s := newSession(t, m.Path("config"), m.Env())
 	s.run(t, "f=config.manageddata.demo.greeting")
 	for _, row := range rows {
-		printed := s.run(t, here.Replace(row[1]))
+		printed := s.run(t, here.Replace(strings.ReplaceAll(row[1], `\|`, "|")))
 		if len(printed) == 0 || normal(printed[0]) != normal(row[2]) {
 			t.Errorf("%s\nprints %q\nnot    %q", row[1], printed, row[2])
 		}
