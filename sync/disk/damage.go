@@ -59,6 +59,9 @@ func (p *plan) mend(v *version) bool {
 	old := slices.Clone(s.index.files[e.File].old)
 	s.mu.RUnlock()
 	for _, older := range slices.Backward(old) {
+		if older.entry.Version == "" {
+			continue // never written: to readers that is no good content but none
+		}
 		body, err := s.read(older)
 		if err != nil {
 			continue // found when somebody opens it

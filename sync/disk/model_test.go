@@ -42,7 +42,7 @@ func TestAnyHistoryOfCallsSurvivesRestarts(t *testing.T) {
 				for _, f := range slices.Compact(rapid.SliceOfN(rapid.SampledFrom(files), 1, 3).Draw(rt, "files")) {
 					text := rapid.SampledFrom([]string{"", "x", "y", "z"}).Draw(rt, "text")
 					order := registry.Order(rapid.IntRange(1, 20).Draw(rt, "order"))
-					commits = append(commits, Commit{File: f, Order: order, Body: []byte(text)})
+					commits = append(commits, Commit{File: f, Version: "1", Order: order, Body: []byte(text)})
 					m.commit(f, order, text)
 				}
 				if _, err := s.Commit(commits...); err != nil {
