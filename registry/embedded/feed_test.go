@@ -249,19 +249,33 @@ func TestAFeedGoesOnAfterTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := openForTest(t)
 		trouble := errors.New("a page that cannot be read")
+		var mu sync.Mutex // synctest's clock wakes feed and test together
 		var err error
-		read := func() (int, error) { return 7, err }
+		fail := func(next error) {
+			mu.Lock()
+			defer mu.Unlock()
+			err = next
+		}
+		read := func() (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return 7, err
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		var yielded []string
 		var consumer sync.WaitGroup
 		consumer.Go(func() {
 			for v, err := range feed(ctx, r, pointer(0), read, func(a, b int) bool { return a == b }) {
+				mu.Lock()
 				yielded = append(yielded, fmt.Sprint(v, err))
+				mu.Unlock()
 			}
 		})
 		expect := func(step string, want ...string) {
 			t.Helper()
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if !slices.Equal(yielded, want) {
 				t.Errorf("%s: the feed yielded %q, want %q", step, yielded, want)
 			}
@@ -270,12 +284,12 @@ func TestAFeedGoesOnAfterTrouble(t *testing.T) {
 		expect("at once", "7 <nil>")
 		r.ring(pointer(0))
 		expect("woken for nothing")
-		err = trouble
+		fail(trouble)
 		r.ring(pointer(0))
 		expect("trouble", "7 "+trouble.Error())
 		<-time.After(recheck)
 		expect("lasting trouble", "7 "+trouble.Error())
-		err = nil
+		fail(nil)
 		<-time.After(recheck)
 		expect("no trouble", "7 <nil>")
 		<-time.After(10 * recheck)
