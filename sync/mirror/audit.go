@@ -11,27 +11,35 @@ import (
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// shortestStep keeps an audit of very many names from being a load of its own.
-const shortestStep = 10 * time.Millisecond
+// auditStep is how long an audit pauses between names, on average. Of very many names several are asked about in one step: waking up
+// costs more than asking.
+const auditStep = 2 * time.Second
 
-// audit asks the registry about everything once more, one thing after the other, at random moments that fill Options.Audit: a feed
-// that has silently gone deaf costs a delay, never an update.
+// audit asks the registry about everything once more, at random moments that fill Options.Audit: a feed that has silently gone deaf
+// costs a delay, never an update.
 func (m *Mirror) audit(ctx context.Context) {
 	for {
 		dependencies, names := m.subjects()
-		step := max(m.o.Audit/time.Duration(len(dependencies)+len(names)+1), shortestStep)
+		steps := max(1, int(m.o.Audit/auditStep))
+		group := (len(dependencies)+len(names))/steps + 1
+		step := m.o.Audit / time.Duration((len(dependencies)+len(names))/group+1)
 		if !pause(ctx, rand.N(2*step)) {
 			return
 		}
+		asked := 0
+		rest := func() bool {
+			asked++
+			return asked%group != 0 && ctx.Err() == nil || pause(ctx, rand.N(2*step))
+		}
 		for _, d := range dependencies {
 			m.auditDependency(ctx, d)
-			if !pause(ctx, rand.N(2*step)) {
+			if !rest() {
 				return
 			}
 		}
 		for _, name := range names {
 			m.auditName(ctx, name)
-			if !pause(ctx, rand.N(2*step)) {
+			if !rest() {
 				return
 			}
 		}
