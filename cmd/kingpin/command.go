@@ -29,6 +29,7 @@ type command struct {
 	hidden bool   // not in help
 	raw    bool   // its words are data, not flags
 	direct bool   // it can do without a monitor
+	remote bool   // it does without one
 	orders bool   // a signal to end ends its context, not the process
 	run    func(context.Context, *invocation) error
 }
@@ -65,8 +66,11 @@ func (c command) synopsis() string {
 func (c command) options() []option {
 	all := slices.Clone(c.flags)
 	shared := globals
-	if c.direct {
+	switch {
+	case c.direct:
 		shared = slices.Concat(globals, directOptions())
+	case c.remote:
+		shared = slices.Concat(globals, whereOptions())
 	}
 	for _, g := range shared {
 		own := slices.ContainsFunc(c.flags, func(o option) bool { return o.name == g.name })
@@ -158,7 +162,7 @@ func (inv *invocation) parse(args []string) error {
 	inv.flags = flagSet(c.options())
 	if c.raw {
 		inv.words = words
-		return nil
+		return inv.inherit(lead)
 	}
 	if err := inv.flags.Parse(words); err != nil {
 		return wrongUsage("%s: %w", c.name, err)

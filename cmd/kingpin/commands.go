@@ -7,7 +7,7 @@ import (
 
 // commands is the command line: all verbs, in the order of help.
 func commands() []command {
-	return slices.Concat(machineCommands(), nameCommands(), dependencyCommands(), shellCommands(), hiddenCommands())
+	return slices.Concat(machineCommands(), nameCommands(), fleetCommands(), dependencyCommands(), shellCommands(), hiddenCommands())
 }
 
 func monitorFlags() []option {
@@ -119,6 +119,32 @@ the version is on its way does not end the command: it says what became of it.`,
 	}
 }
 
+// fleetCommands do without a monitor.
+func fleetCommands() []command {
+	return []command{
+		{
+			name: "download", brief: "one name to one file, once, where there is no monitor", run: runDownload, remote: true,
+			args:  []arg{{name: "NAME", values: completeNames}, {name: "FILE"}},
+			flags: []option{{name: "allow-same-content", value: false, usage: "end with 0 also if FILE holds these bytes already"}},
+			long: `
+The file is replaced whole, gets a later time than it had, and stays as it is if nothing changed. FILE may be - for stdout. Where
+ZooKeeper and S3 are is said as to kingpin monitor: --zookeeper, --s3-bucket and so on, /etc/kingpin/kingpin.conf, KINGPIN_*. A serverset
+that is empty does not replace one that is not. It is the old zk_download_data.py, with its exit codes:
+
+    0  written                            9  the value file of -l is broken
+    1  ZooKeeper cannot be reached       30  fewer members than --serverset-minimum-size
+    2  ZooKeeper cannot be read; usage  101  S3 has no such version
+    3  a serverset has lost too many    102  S3 has another trouble
+    6  there is no such name            123  FILE holds these bytes already
+    7  FILE cannot be written
+    8  the settings for S3 are wrong
+
+A link zk_download_data.py to kingpin, or kingpin zk_download_data.py, takes the old flags: -f -m -p -s -v -l -z -a -b -e -r, --from-s3,
+--allow-same-content, --serverset-minimum-size, and -o and --report-metadata without doing anything. It runs no other program.`,
+		},
+	}
+}
+
 // dependencyCommands are about subscriptions.
 func dependencyCommands() []command {
 	return []command{
@@ -185,6 +211,7 @@ func shellCommands() []command {
 func hiddenCommands() []command {
 	return []command{
 		{name: "__complete", args: []arg{{name: "WORD", repeated: true, optional: true}}, brief: "candidates for the last word", run: runComplete, hidden: true, alone: true, raw: true},
+		{name: oldDownloader, args: []arg{{name: "FLAG", repeated: true, optional: true}}, brief: "kingpin download with the flags of the old one", run: runOldDownload, hidden: true, remote: true, raw: true},
 		{name: "__docs", brief: "print docs/cli.md", run: runDocs, hidden: true, alone: true},
 		{name: "__server", brief: "the process that serves a mount", run: runServer, orders: true, hidden: true, flags: monitorFlags()},
 		{name: "__poker", brief: "the process that touches a mount", run: runPoker, hidden: true, alone: true},

@@ -21,9 +21,14 @@ import (
 // files and environment.
 func directOptions() []option {
 	options := []option{{name: "direct", value: false, usage: "without a monitor: ask ZooKeeper and S3, by the flags and files of kingpin monitor"}}
-	for _, o := range append(fleetOptions(), confOption()) {
-		o.hidden = true
-		options = append(options, o)
+	return append(options, whereOptions()...)
+}
+
+// whereOptions say where ZooKeeper and S3 are.
+func whereOptions() []option {
+	options := append(fleetOptions(), confOption())
+	for i := range options {
+		options[i].hidden = true
 	}
 	return options
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
@@ -52,8 +51,21 @@ type fleetSettings struct {
 
 // fleet reads the settings of a fleet; nil if this machine is part of none.
 func (r resolved) fleet() (*fleetSettings, error) {
+	f := r.fleetValues()
+	if f.hosts != "" || f.hostsFile != "" {
+		return f, f.check()
+	}
+	for _, o := range fleetOptions() {
+		if value, isText := o.value.(string); isText && r.set.Lookup(o.name).Value.String() != value {
+			return nil, fmt.Errorf("%s is of no use without zookeeper", o.name)
+		}
+	}
+	return nil, nil
+}
+
+func (r resolved) fleetValues() *fleetSettings {
 	text := func(name string) string { return r.set.Lookup(name).Value.String() }
-	f := &fleetSettings{
+	return &fleetSettings{
 		hosts: text("zookeeper"), hostsFile: text("zookeeper-hosts-file"), authFile: text("zookeeper-auth-file"),
 		caFile: text("zookeeper-tls-ca"), certFile: text("zookeeper-tls-cert"), keyFile: text("zookeeper-tls-key"),
 		pythonLock: text("python-lock") == "true",
@@ -62,15 +74,6 @@ func (r resolved) fleet() (*fleetSettings, error) {
 			PathStyle: text("s3-path-style") == "true", KeyFile: text("aws-key-file"),
 		},
 	}
-	if f.hosts == "" && f.hostsFile == "" {
-		for _, o := range fleetOptions() {
-			if value, isText := o.value.(string); isText && text(o.name) != value {
-				return nil, fmt.Errorf("%s is of no use without zookeeper", o.name)
-			}
-		}
-		return nil, nil
-	}
-	return f, f.check()
 }
 
 // check says what is wrong with the settings themselves, whatever they name.
@@ -88,6 +91,10 @@ func (f *fleetSettings) check() error {
 			return err
 		}
 	}
+	return f.checkEndpoint()
+}
+
+func (f *fleetSettings) checkEndpoint() error {
 	if f.s3.Endpoint == "" {
 		return nil
 	}
@@ -210,9 +217,9 @@ func readSmall(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
-	if err == nil && len(data) > maxSmall {
-		err = fmt.Errorf("%s has more than %s: %w", path, size(maxSmall), registry.ErrTooLarge)
+	data, err := limited(f, maxSmall)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
 	}
 	return data, err
 }

@@ -32,6 +32,9 @@ func TestFleetScripts(t *testing.T) {
 		for name, text := range map[string]string{
 			"fleet.conf": "zookeeper = " + e.Getenv("ZK") + "\ns3-bucket = " + script + "\ns3-endpoint = " + s3.Endpoint +
 				"\ns3-path-style = yes\naws-key-file = " + filepath.Join(e.WorkDir, "keys") + "\ndependency = web.dep\n",
+			"hosts": "\n" + e.Getenv("ZK") + "\n\n",
+			"where.conf": "s3-bucket = " + script + "\ns3-endpoint = " + s3.Endpoint +
+				"\ns3-path-style = yes\naws-key-file = " + filepath.Join(e.WorkDir, "keys") + "\n",
 			"keys": "[Credentials]\naws_access_key_id = " + s3.AccessKey + "\naws_secret_access_key = " + s3.SecretKey + "\n",
 		} {
 			if err := os.WriteFile(filepath.Join(e.WorkDir, name), []byte(text), 0o600); err != nil {

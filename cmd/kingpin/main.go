@@ -16,8 +16,14 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"slices"
 )
 
 func main() {
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == oldDownloader {
+		args = slices.Concat([]string{oldDownloader}, args)
+	}
+	os.Exit(run(context.Background(), args, os.Stdin, os.Stdout, os.Stderr))
 }

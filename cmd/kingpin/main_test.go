@@ -16,7 +16,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kingpin": main})
+	testscript.Main(m, map[string]func(){"kingpin": main, oldDownloader: main})
 }
 
 // TestScripts types commands. Beside what testscript knows, a script may say
