@@ -44,7 +44,11 @@ func readAll(path string) (string, error) {
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 100)
-	n, err := unix.Read(fd, buf)
+	var n int
+	err = again(func() (err error) {
+		n, err = unix.Read(fd, buf)
+		return err
+	})
 	return string(buf[:max(n, 0)]), err
 }
 
@@ -208,7 +212,7 @@ func idmapMain() error {
 	path := filepath.Join(inside, fileName)
 	for lines := bufio.NewScanner(os.Stdin); ; {
 		var st unix.Stat_t
-		err := unix.Stat(path, &st)
+		err := again(func() error { return unix.Stat(path, &st) })
 		text, err1 := readAll(path)
 		_, err2 := open(path, unix.O_WRONLY)
 		fmt.Printf("owner %d read %q %v, write %v\n", st.Uid, text, errors.Join(err, err1), err2)

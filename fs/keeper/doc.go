@@ -30,6 +30,15 @@
 // pair between server and poker outlives both, since the keeper holds both ends; the server's end of descriptor 4 is
 // made anew for each server. message.go and op.go say what travels on them.
 //
+// # What a server owes
+//
+// It calls Attach, finds out whether it answers the INIT request as before, Prepared, and only then takes the lock of what it serves. The
+// first one calls SaveInit, every later one Resend, before it reads a request; then Ready. It ends when Quiesce or Done says so, or the
+// mount is gone. And it reads requests only into memory whose first pages it has touched: if it is killed while the kernel
+// copies a request to a page that is not there yet, the kernel cannot get that page any more, and answers the request with EIO
+// instead of keeping it for the next server. (Measured with a reader and 20 kills: up to 5 failed reads from buffers that were
+// never touched; none in 300 kills from touched ones.)
+//
 // # Who follows whom into death
 //
 // Children get no parent death signal: it is bound to the thread that forked, which the Go runtime may end at any time,

@@ -64,7 +64,7 @@ func serverMain() error {
 	case "hurries":
 		return errors.Join(a.Ready(), a.Resend())
 	}
-	server, ends, err := negotiate(a, fsys)
+	c, err := negotiate(a, fsys)
 	if err != nil {
 		return err
 	}
@@ -82,15 +82,12 @@ func serverMain() error {
 	if err := lockState(); err != nil {
 		return err
 	}
-	if err := connect(a, ends); err != nil {
-		return err
-	}
 	if a.Incarnation > 1 {
 		if err := a.Resend(); err != nil && os.Getenv("SERVER_CANNOT_RESEND") == "" {
 			return err
 		}
 	}
-	go server.Serve()
+	go c.lead()
 	if path := os.Getenv("COMMANDS"); path != "" {
 		os.Remove(path)
 		l, err := net.Listen("unix", path)
@@ -112,10 +109,8 @@ func serverMain() error {
 	if os.Getenv("SERVER_LEADER_ENDS") != "" && a.Incarnation == 1 {
 		unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0) // this thread alone
 	}
-	ended := make(chan struct{})
-	go func() { server.Wait(); close(ended) }()
 	select {
-	case <-ended:
+	case <-c.ended:
 		return nil
 	case <-a.Done():
 		more, _ := time.ParseDuration(os.Getenv("SERVER_OUTLIVES")) // to finish what it publishes
@@ -138,7 +133,7 @@ func serverMain() error {
 		select {}
 	}
 	select {
-	case <-ended:
+	case <-c.ended:
 	case <-time.After(time.Second):
 	}
 	return nil
@@ -161,60 +156,6 @@ func lockState() error {
 		<-time.After(10 * time.Millisecond)
 	}
 	return fmt.Errorf("another server serves: %w", err)
-}
-
-// negotiate gives go-fuse the kernel's INIT request, or the saved one, through a socket in the device's place.
-func negotiate(a *Attachment, fsys fuse.RawFileSystem) (server *fuse.Server, ends [2]int, err error) {
-	init := a.Init
-	if init == nil {
-		buf := make([]byte, 1<<17)
-		n, err := a.FUSE.Read(buf)
-		if err != nil {
-			return nil, ends, err
-		}
-		init = buf[:n]
-	}
-	if ends, err = unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0); err != nil {
-		return nil, ends, err
-	}
-	if _, err := unix.Write(ends[0], init); err != nil {
-		return nil, ends, err
-	}
-	options := &fuse.MountOptions{MaxWrite: maxRead, ExplicitDataCacheControl: true, MaxBackground: 128, ExtraCapabilities: 1 << 39}
-	if os.Getenv("SERVER_CANNOT_RESEND") != "" {
-		options.ExtraCapabilities = 0
-	}
-	if os.Getenv("SERVER_MAPS_IDS") != "" {
-		options.IDMappedMount, options.Options = true, []string{"default_permissions"}
-	}
-	if modeOf() == "differs" {
-		options.MaxBackground = 7
-	}
-	if server, err = fuse.NewServer(fsys, fmt.Sprintf("/dev/fd/%d", ends[1]), options); err != nil {
-		return nil, ends, err
-	}
-	reply := make([]byte, 1<<12)
-	n, err := unix.Read(ends[0], reply)
-	if err != nil {
-		return nil, ends, err
-	}
-	if a.Init != nil {
-		if !bytes.Equal(a.InitReply[16:], reply[16:n]) {
-			err := errors.New("this server negotiates differently")
-			return nil, ends, errors.Join(a.Refuse(err), err)
-		}
-		return server, ends, nil
-	}
-	if _, err := a.FUSE.Write(reply[:n]); err != nil {
-		return nil, ends, err
-	}
-	return server, ends, a.SaveInit(init, reply[:n])
-}
-
-// connect puts the device in the socket's place.
-func connect(a *Attachment, ends [2]int) error {
-	unix.Close(ends[0])
-	return unix.Dup3(int(a.FUSE.Fd()), ends[1], unix.O_CLOEXEC)
 }
 
 const (
