@@ -59,6 +59,7 @@ type Options struct {
 	Publish       func(context.Context, Publication) (disk.Entry, error) // nil: writes are refused with EROFS
 	Edit          func(context.Context, Edit) error                      // nil: edits are refused with EROFS
 	Writable      func() error                                           // why a write would fail now; nil: it would not
+	Reach         func() error                                           // the same, of who has asked and may wait for the answer; nil: Writable
 	Status        map[string]func() []byte                               // the files of .status by name
 	PublishGroup  int                                                    // gid whose members may publish; 0: only root
 	ReadOnly      bool                                                   // no w bits, and EROFS to root too
@@ -124,6 +125,9 @@ func New(store *disk.Store, o Options) *FS {
 	}
 	if o.Writable == nil {
 		o.Writable = func() error { return nil }
+	}
+	if o.Reach == nil {
+		o.Reach = o.Writable
 	}
 	f := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),

@@ -15,7 +15,7 @@ import (
 // leads there. What can be refused is refused here, since every program reports a failing open.
 func (f *FS) openVersionToWrite(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut) fuse.Status {
 	c := f.caller(&in.InHeader)
-	if err := f.mayWrite(e.File, c); err != nil {
+	if err := f.mayOpen(e.File, c); err != nil {
 		return f.refuse(e.File.String(), c, err)
 	}
 	f.mu.Lock()
@@ -46,8 +46,25 @@ func (f *FS) openVersionToWrite(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut
 // errForeign refuses a writer whose thread the header does not name: it would be given another one's draft.
 var errForeign = fmt.Errorf("the writer is in a pid namespace that the monitor cannot see into: %w", registry.ErrPermission)
 
-// mayWrite says why a write to a file would be refused whatever its bytes are.
+// mayWrite says why a write to a file would be refused whatever its bytes are. It waits for nobody, since the kernel may hold the
+// directory's lock.
 func (f *FS) mayWrite(file disk.File, c caller) error {
+	if err := f.mayEver(file, c); err != nil {
+		return err
+	}
+	return f.o.Writable()
+}
+
+// mayOpen is mayWrite of an open by which no lock is held.
+func (f *FS) mayOpen(file disk.File, c caller) error {
+	if err := f.mayEver(file, c); err != nil {
+		return err
+	}
+	return f.o.Reach()
+}
+
+// mayEver says why a write is refused whether anybody can be reached or not.
+func (f *FS) mayEver(file disk.File, c caller) error {
 	switch {
 	case c.thread == 0:
 		return errForeign
@@ -58,7 +75,7 @@ func (f *FS) mayWrite(file disk.File, c caller) error {
 	case file.Kind == registry.Decider:
 		return fmt.Errorf("deciders are read here; they are the keys of %s: %w", registry.DeciderName, registry.ErrReadOnly)
 	}
-	return f.o.Writable()
+	return nil
 }
 
 // loader reads the bytes of a version when they are needed. A body that a draft was made from is not deleted meanwhile (prune).

@@ -69,18 +69,23 @@ func (e *engine) behind() (backend, time.Time) {
 	return e.backend, e.since
 }
 
-// writable says why a write would fail now.
-func (e *engine) writable() error {
+// writable says why a write would fail now. It asks nobody.
+func (e *engine) writable() error { return e.can((*mirror.Mirror).Writable) }
+
+// reach is writable of who can wait until somebody was asked.
+func (e *engine) reach() error { return e.can((*mirror.Mirror).Reach) }
+
+func (e *engine) can(write func(*mirror.Mirror) error) error {
 	m, err := e.get()
 	if err != nil {
 		return err
 	}
 	if b, _ := e.behind(); b.ensemble != nil {
 		if err := b.ensemble.Err(); err != nil {
-			return err
+			return err // an ensemble that went away is noticed by its client first
 		}
 	}
-	return m.Writable()
+	return write(m)
 }
 
 // fetch reads a body from the registry.

@@ -124,6 +124,7 @@ func (inv *invocation) fatal(err error) error {
 func (s *server) mountOptions() fs.Options {
 	o := fs.Options{
 		Writable:      s.engine.writable,
+		Reach:         s.engine.reach,
 		Status:        s.topics(),
 		PublishGroup:  max(s.set.group, 0),
 		ReadOnly:      s.set.readOnly,

@@ -43,6 +43,9 @@ type health struct {
 	now  chan struct{} // holds one token while somebody wants the next probe at once
 	calm atomic.Bool   // there is nobody: the usual case, without the lock
 
+	touched [sides]atomic.Int64  // when each was heard of or asked in vain, in nanoseconds since 1970
+	inquiry [sides]chan struct{} // holds one token while Reach asks
+
 	mu        sync.Mutex
 	away      [sides]error // wraps ErrUnreachable; nil: not away
 	since     [sides]time.Time
@@ -51,6 +54,9 @@ type health struct {
 
 func newHealth(log *slog.Logger) *health {
 	h := &health{log: log, wake: make(chan struct{}, 1), now: make(chan struct{}, 1)}
+	for s := range sides {
+		h.inquiry[s] = make(chan struct{}, 1)
+	}
 	h.away[registrySide] = errSilent // a writer must not be let in before anybody would take what he writes
 	h.since[registrySide] = time.Now()
 	h.wake <- struct{}{}
@@ -59,6 +65,7 @@ func newHealth(log *slog.Logger) *health {
 
 // reached notes that a call came back, with whatever answer. It says whether that is news.
 func (h *health) reached(s side) (back bool) {
+	h.touch(s)
 	if h.calm.Load() {
 		return false
 	}
@@ -168,22 +175,26 @@ func (m *Mirror) probe(ctx context.Context) {
 }
 
 func (m *Mirror) probeOnce(ctx context.Context) {
-	pointer := registry.DeciderName.Pointer()
 	for s := range sides {
 		if !m.health.doubtful(s) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-		var err error
-		if s == registrySide {
-			_, err = m.registry.State(ctx, pointer)
-		} else {
-			// Any answer will do, that there is no such body too.
-			_, err = m.bodies.Fetch(ctx, pointer.IndexKey())
-		}
+		err := m.call(ctx, s)
 		cancel()
 		m.outcome(s, err)
 	}
+}
+
+// call asks s for something small. Any answer will do, that there is no such thing too.
+func (m *Mirror) call(ctx context.Context, s side) (err error) {
+	pointer := registry.DeciderName.Pointer()
+	if s == registrySide {
+		_, err = m.registry.State(ctx, pointer)
+	} else {
+		_, err = m.bodies.Fetch(ctx, pointer.IndexKey())
+	}
+	return err
 }
 
 // outcome notes what a small call of our own came to, whose deadline is long enough to tell that nobody answers. The first answer

@@ -1,0 +1,75 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// A store of bodies went away, and nobody has noticed because nobody has fetched anything: the first writer is told when he opens.
+func TestTheFirstWriterAfterTheBodiesWentAwayIsToldBeforehand(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		w.passes(time.Minute)
+		m.wire.set(func(c *wire) { c.fetch = func(string) error { return errCut } })
+		w.must(m.Writable())
+		w.is(m.Reach(), registry.ErrUnreachable)
+		w.is(m.Writable(), registry.ErrUnreachable)
+
+		w.passes(10 * time.Minute) // until it is asked seldom
+		m.wire.set(func(c *wire) { c.fetch = nil })
+		w.must(m.Reach())
+		w.must(m.Writable())
+	})
+}
+
+// Nobody answers at all: one writer finds out, and takes his time; the others are told at once.
+func TestAStoreOfBodiesThatIsSilentKeepsWritersForAMoment(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		m := w.boot("a", follows(web))
+		w.passes(time.Minute)
+		m.wire.set(func(c *wire) {
+			c.fetch = func(string) error {
+				time.Sleep(reachTimeout)
+				return context.DeadlineExceeded
+			}
+		})
+		started := time.Now()
+		results := make(chan error)
+		for range 3 {
+			go func() { results <- m.Reach() }()
+		}
+		for range 3 {
+			w.is(<-results, registry.ErrUnreachable)
+		}
+		if took := time.Since(started); took != reachTimeout {
+			w.Errorf("they waited %v, want %v", took, reachTimeout)
+		}
+		w.is(m.Reach(), registry.ErrUnreachable)
+		if took := time.Since(started); took != reachTimeout {
+			w.Errorf("the next one waited too, %v in all", took)
+		}
+	})
+}
+
+// Who has just been heard of is not asked.
+func TestReachAsksNobodyWhoHasJustAnswered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.boot("a", follows(web))
+		w.passes(time.Minute)
+		w.must(m.Reach())
+		m.wire.set(func(c *wire) { c.fetch = func(string) error { return errors.New("asked") } })
+		w.must(m.Reach())
+		m.wire.set(func(c *wire) {
+			for _, key := range c.fetched[1:] {
+				w.Errorf("asked again: %s", key)
+			}
+		})
+	})
+}
