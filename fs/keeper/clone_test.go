@@ -27,12 +27,15 @@ func TestWithoutResendARequestInFlightEndsWithItsServer(t *testing.T) {
 }
 
 func TestWithoutResendReadsGoOnAfterAKill(t *testing.T) {
+	t.Parallel()
 	const kills = 10
 	m := newMonitor(t, "SERVER_CANNOT_RESEND=1")
 	m.serving(1)
 	reader := start(t, "reader", "FILE="+m.mount+"/"+fileName)
 	for n := range kills {
-		unix.Kill(m.serving(n+1), unix.SIGKILL)
+		server := m.serving(n + 1)
+		<-time.After(2 * serverHealthy) // or the next one is started later and later
+		unix.Kill(server, unix.SIGKILL)
 	}
 	m.serving(kills + 1)
 	m.cat(t)

@@ -41,6 +41,7 @@ func (m *monitor) cat(t *testing.T) {
 }
 
 func TestKillingTheServerFailsNoRead(t *testing.T) {
+	t.Parallel()
 	kills := 20
 	if os.Getenv("KINGPIN_SOAK") != "" {
 		kills = 200
@@ -106,6 +107,7 @@ func (m *monitor) takeOvers() (all []time.Duration) {
 
 // A server whose first thread is dead while another is stuck in the kernel cannot be reaped, and must not be waited for.
 func TestServerIsReplacedWhenItsLeaderIsAZombie(t *testing.T) {
+	t.Parallel()
 	m := newMonitor(t, "SERVER_LEADER_ENDS=1")
 	first := m.serving(1)
 	m.serving(2)

@@ -300,9 +300,9 @@ func TestRescueSparesWhatTheManagerKeeps(t *testing.T) {
 	m.serving(1)
 	eventually(t, "the descriptors are parked", func() bool { return s.holds() == 2 })
 	s.intends("") // no job: a start will follow
-	for _, pid := range append(m.processes("server"), m.processes("poker")...) {
+	children := append(m.processes("server"), m.processes("poker")...)
+	for _, pid := range children {
 		unix.Kill(pid, unix.SIGSTOP) // whatever they would do now
-		defer unix.Kill(pid, unix.SIGKILL)
 	}
 	m.signal(unix.SIGKILL)
 	m.wait(5 * time.Second)
@@ -319,6 +319,10 @@ func TestRescueSparesWhatTheManagerKeeps(t *testing.T) {
 	}
 	rescue("exit-code") // the next keeper failed before it could do anything
 	showsPlain(t, m.mount)
+	for _, pid := range children {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	eventually(t, "they are gone", func() bool { return len(m.processes()) == 0 })
 	if err := sweep(m.mount, files); err != nil {
 		t.Error(err)
 	}

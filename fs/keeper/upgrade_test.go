@@ -48,6 +48,7 @@ func (m *monitor) upgrade(timeout time.Duration, mode string) {
 }
 
 func TestUpgradesFailNoReadAndLoseNoEvent(t *testing.T) {
+	t.Parallel()
 	count := 8
 	if os.Getenv("KINGPIN_SOAK") != "" {
 		count = 50
@@ -94,6 +95,7 @@ func TestUpgradesFailNoReadAndLoseNoEvent(t *testing.T) {
 }
 
 func TestUpgradeToAServerThatWillNotDoChangesNothing(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		mode, why string
 		gap       bool // the old one had to be started again
