@@ -207,6 +207,7 @@ func (f *fleet) invite(took time.Duration) {
     cat %s/config/%s ; kingpin status --mount %s
 `, f.zookeeper.Addr, f.s3.Endpoint, a, b, took.Seconds(), b, a, name, b, name, b)
 }
+
 // direct runs a verb without a monitor.
 func (f *fleet) direct(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, f.kingpin, append(args, "--direct", "--config", f.conf(), "--quiet")...)

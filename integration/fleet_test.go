@@ -1,0 +1,255 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kingpinfs/kingpin/integration/server"
+)
+
+// fleet is what the machines of one have in common.
+type fleet struct {
+	zk   *server.ZooKeeper
+	s3   *server.S3Server
+	dir  string
+	conf string // the configuration file of its machines
+}
+
+// webDep is what the machines of a test's fleet follow.
+const webDep = "web.dep"
+
+// startFleet starts the servers, and makes the dependency as an operator would: from a machine without a monitor.
+func startFleet(t *testing.T) *fleet {
+	t.Helper()
+	needMount(t)
+	f := &fleet{zk: server.StartZooKeeper(t), s3: server.StartS3(t), dir: directory(t)}
+	f.conf = f.configure(t, "kingpin.conf", f.zk.Addr, f.s3.Endpoint)
+	f.direct(t, "dep", "create", webDep)
+	return f
+}
+
+// configure writes a configuration file for machines that reach the servers at these addresses.
+func (f *fleet) configure(t *testing.T, name, zookeeper, endpoint string) string {
+	t.Helper()
+	keys, conf := filepath.Join(f.dir, "aws.keys"), filepath.Join(f.dir, name)
+	for path, text := range map[string]string{
+		keys: fmt.Sprintf("[Credentials]\naws_access_key_id = %s\naws_secret_access_key = %s\n", f.s3.AccessKey, f.s3.SecretKey),
+		conf: fmt.Sprintf("zookeeper = %s\ns3-bucket = %s\ns3-endpoint = %s\ns3-path-style = yes\naws-key-file = %s\ndependency = %s\n",
+			zookeeper, f.s3.Bucket, endpoint, keys, webDep),
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return conf
+}
+
+// machine starts a monitor of the fleet.
+func (f *fleet) machine(t *testing.T) *Monitor {
+	t.Helper()
+	return startMonitor(t, f.site(t))
+}
+
+// site makes the directories of one.
+func (f *fleet) site(t *testing.T) Options {
+	t.Helper()
+	o := site(t)
+	o.Flags = []string{"--config", f.conf}
+	return o
+}
+
+// direct runs a verb that has to succeed where there is no monitor.
+func (f *fleet) direct(t *testing.T, args ...string) string {
+	t.Helper()
+	o := result(t, exec.CommandContext(t.Context(), kingpinBinary(t), append(args, "--direct", "--config", f.conf)...))
+	if o.code != 0 {
+		t.Fatalf("kingpin %s --direct: %v", strings.Join(args, " "), o)
+	}
+	return o.stdout
+}
+
+// soon is within what a fleet is given to agree again after an outage.
+func soon(t *testing.T, claim string, holds func() bool) {
+	t.Helper()
+	started := time.Now()
+	eventually(t, claim, holds)
+	if took := time.Since(started); took > convergence {
+		t.Errorf("%s: it took %v, at most %v are promised", claim, took.Round(time.Millisecond), convergence)
+	}
+}
+
+const convergence = 5 * time.Second
+
+// shows says whether a file of the mount has this content.
+func (m *Monitor) shows(elem, content string) bool {
+	got, err := os.ReadFile(m.Path(elem))
+	return err == nil && string(got) == content
+}
+
+// python is an interpreter with the libraries that the old system used.
+func python(t *testing.T) string {
+	t.Helper()
+	for _, interpreter := range []string{"python3", "/usr/bin/python3"} {
+		if exec.Command(interpreter, "-c", "import kazoo, boto3").Run() == nil {
+			return interpreter
+		}
+	}
+	need(t, "Debian's python3-kazoo and python3-boto3", false)
+	return ""
+}
+
+// old prepares the stand-in for the Python KingPin.
+func (f *fleet) old(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, python(t), append([]string{"testdata/python/old_kingpin.py"}, args...)...)
+	cmd.Env = append(os.Environ(), "ZK_HOSTS="+f.zk.Addr, "S3_ENDPOINT="+f.s3.Endpoint, "S3_BUCKET="+f.s3.Bucket,
+		"AWS_ACCESS_KEY_ID="+f.s3.AccessKey, "AWS_SECRET_ACCESS_KEY="+f.s3.SecretKey, "PYTHONDONTWRITEBYTECODE=1")
+	return cmd
+}
+
+// asOld runs one command of the stand-in that has to succeed.
+func (f *fleet) asOld(t *testing.T, args ...string) string {
+	t.Helper()
+	o := result(t, f.old(t.Context(), t, args...))
+	if o.code != 0 {
+		t.Fatalf("old_kingpin.py %s: %v", strings.Join(args, " "), o)
+	}
+	return o.stdout
+}
+
+// TestFleetOnePublishesAnotherHears: what is written on one machine is read on the other, where inotify tells.
+func TestFleetOnePublishesAnotherHears(t *testing.T) {
+	const name = "config.manageddata.demo.greeting"
+	f := startFleet(t)
+	a, b := f.machine(t), f.machine(t)
+	kingpin(t, a, "create", name)
+	eventually(t, "the name has come to the other machine", func() bool { return b.shows("config/"+name, "") })
+	heard := inotifywait(t, "b has %f", "close_write", b.Path("config"))
+	for _, greeting := range []string{`{"hello": "fleet"}`, `{"hello": "again"}`} {
+		succeed(t, a, "echo '"+greeting+"' > config/"+name)
+		if got := heard.next(t); got != "b has "+name {
+			t.Errorf("heard %q", got)
+		}
+		if got := read(t, b.Path("config", name)); got != greeting+"\n" {
+			t.Errorf("after the event b shows %q", got)
+		}
+	}
+	for _, key := range []string{"version", "sha256", "author", "published"} {
+		if on, there := xattr(t, a.Path("config", name), "user.kingpin."+key), xattr(t, b.Path("config", name), "user.kingpin."+key); on != there || on == "" {
+			t.Errorf("%s is %q on a and %q on b", key, on, there)
+		}
+	}
+	succeed(t, b, `echo '{"hello": "a"}' > config/`+name)
+	eventually(t, "and back", func() bool { return a.shows("config/"+name, "{\"hello\": \"a\"}\n") })
+	status := kingpin(t, b, "status")
+	if !strings.Contains(status, "zookeeper "+f.zk.Addr+"; connected for ") || !strings.Contains(status, "bucket "+f.s3.Bucket) {
+		t.Errorf("status says\n%s", status)
+	}
+}
+
+// TestFleetAMissingDependencyIsWaitedFor: a machine may be set up before what it follows is.
+func TestFleetAMissingDependencyIsWaitedFor(t *testing.T) {
+	const name = "config.manageddata.late.comer"
+	f := startFleet(t)
+	o := f.site(t)
+	o.Flags = append(o.Flags, "--dependency", "late.dep")
+	o.Unready = true
+	m := startMonitor(t, o)
+	eventually(t, "it says what it waits for", func() bool {
+		return strings.Contains(result(t, m.Command(t.Context(), "status")).stdout, "there is no dependency late.dep")
+	})
+	f.direct(t, "dep", "create", "late.dep")
+	f.direct(t, "create", name, "testdata/python/old_kingpin.py", "--dep", "late.dep")
+	if err := m.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := read(t, m.Path("config", name)), read(t, "testdata/python/old_kingpin.py"); got != want {
+		t.Errorf("it has %d bytes, want %d", len(got), len(want))
+	}
+}
+
+// TestFleetRapidUpdates: of two hundred updates in a row the last one wins everywhere, and none is applied out of order.
+func TestFleetRapidUpdates(t *testing.T) {
+	const name, updates = "config.manageddata.rapid.fire", 200
+	f := startFleet(t)
+	a, b := f.machine(t), f.machine(t)
+	kingpin(t, a, "create", name)
+	eventually(t, "the name has come to the other machine", func() bool { return b.shows("config/"+name, "") })
+	order := watchOrder(t, b.Path("config", name))
+	path := a.Path("config", name)
+	for n := 1; n <= updates; n++ {
+		if err := os.WriteFile(path, fmt.Appendf(nil, "%08d\n", n), 0o644); err != nil {
+			t.Fatalf("update %d: %v", n, err)
+		}
+	}
+	last := fmt.Sprintf("%08d\n", updates)
+	eventually(t, "the last one is here", func() bool { return a.shows("config/"+name, last) && b.shows("config/"+name, last) })
+	if seen := order.stop(t); seen < 2 {
+		t.Errorf("only %d of them were seen on the way, which proves nothing", seen)
+	}
+}
+
+// order reads a file of numbers again and again, and complains if they go down.
+type order struct {
+	over chan struct{}
+	done chan error
+	seen int
+}
+
+func watchOrder(t *testing.T, path string) *order {
+	t.Helper()
+	o := &order{over: make(chan struct{}), done: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		o.done <- o.watch(t.Context(), path)
+	}()
+	t.Cleanup(func() { <-ended })
+	return o
+}
+
+func (o *order) watch(ctx context.Context, path string) error {
+	last := 0
+	for tick := time.NewTicker(time.Millisecond); ; {
+		select {
+		case <-o.over:
+			return nil
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		n := 0
+		if len(content) > 0 {
+			if _, err := fmt.Sscanf(string(content), "%d\n", &n); err != nil {
+				return fmt.Errorf("%q: %w", content, err)
+			}
+		}
+		if n < last {
+			return fmt.Errorf("%d came after %d", n, last)
+		}
+		if n > last {
+			o.seen++
+		}
+		last = n
+	}
+}
+
+// stop says how many different numbers were seen.
+func (o *order) stop(t *testing.T) int {
+	t.Helper()
+	close(o.over)
+	if err := <-o.done; err != nil {
+		t.Error(err)
+	}
+	return o.seen
+}
