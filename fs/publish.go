@@ -25,6 +25,8 @@ const (
 const (
 	// swapTimeout bounds the wait for the kernel to drop the old directory entry.
 	swapTimeout = 2 * time.Second
+	// swapRetry is the pause after the poker died in that wait.
+	swapRetry = 5 * time.Millisecond
 	// maxRebases is how often an append that lost a race is tried again on the new current version.
 	maxRebases = 16
 	// cancelPoll is how often an interrupted caller is asked whether it is dying.
@@ -157,8 +159,19 @@ func (f *FS) swap(file disk.File) {
 	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
 	defer cancel()
 	op := keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name}
-	if _, err := f.poker.Do(ctx, []keeper.Op{op}); err != nil {
-		f.log.Warn("directory entry not invalidated", "name", file.String(), "err", err)
+	for {
+		_, err := f.poker.Do(ctx, []keeper.Op{op})
+		if errors.Is(err, keeper.ErrPoker) { // the keeper starts another
+			select {
+			case <-time.After(swapRetry):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		if err != nil {
+			f.log.Warn("directory entry not invalidated", "name", file.String(), "err", err)
+		}
+		return
 	}
 }
 
