@@ -115,10 +115,18 @@ func (k *keeper) post(e event) {
 }
 
 // zombie says that the child's first thread is dead and the child not reaped.
-func (c *child) zombie() bool {
+func (c *child) zombie() bool { return c.state() == 'Z' }
+
+// stopped says that a signal or a debugger has stopped the child.
+func (c *child) stopped() bool { return c.state() == 'T' || c.state() == 't' }
+
+// state is the letter that ps shows; 0: unknown.
+func (c *child) state() byte {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid()))
-	_, state, found := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
-	return found && bytes.HasPrefix(state, []byte("Z"))
+	if fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]); len(fields) > 0 {
+		return fields[0][0]
+	}
+	return 0
 }
 
 // setOOMScore says how readily the kernel kills a process (-1000 to 1000) when memory is short. Best effort: lowering it

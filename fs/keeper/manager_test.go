@@ -119,7 +119,13 @@ func (s *standIn) start(point string, env ...string) *monitor {
 	var names []string
 	var files []*os.File
 	for name, f := range s.stored {
-		names, files = append(names, name), append(files, f)
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0) // it may be told to close it while the keeper starts
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		own := os.NewFile(uintptr(fd), name)
+		defer own.Close()
+		names, files = append(names, name), append(files, own)
 	}
 	s.mu.Unlock()
 	if len(files) > 0 {

@@ -50,7 +50,7 @@ func (k *keeper) watch() error {
 	}
 	switch {
 	case w.misses < limit:
-	case !w.reading:
+	case !w.reading, w.asked.stopped(): // it is the poker that hangs
 		k.Logger.Error("poker does not answer, killing it", "pid", w.asked.pid())
 		w.misses = 0
 		w.asked.kill()

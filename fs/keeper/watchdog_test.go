@@ -99,6 +99,7 @@ func TestSleepOfTheMachineIsNoHang(t *testing.T) {
 	if err := sleeper.Start(); err != nil {
 		t.Fatal(err)
 	}
+	reader := &child{cmd: &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}}
 	k := &keeper{fuse: r, pace: pace{probe: time.Hour}, server: &child{cmd: sleeper, ready: time.Now()}}
 	k.Logger = slog.Default()
 	for _, test := range []struct {
@@ -113,7 +114,7 @@ func TestSleepOfTheMachineIsNoHang(t *testing.T) {
 		{k.probe, 2, false},
 		{k.probe, 0, true},
 	} {
-		k.watchdog.asked, k.watchdog.reading = &child{}, true
+		k.watchdog.asked, k.watchdog.reading = reader, true
 		k.watchdog.ticked = sinceBoot() - test.away
 		if err := k.watch(); err != nil || k.watchdog.misses != test.misses || k.server.killed != test.killed {
 			t.Errorf("%+v: misses %d, killed %v, %v", test, k.watchdog.misses, k.server.killed, err)
