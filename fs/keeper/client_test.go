@@ -51,7 +51,7 @@ func readOnce(path string) error {
 		n, err = unix.Read(fd, buf)
 		return err
 	})
-	if err == nil && string(buf[:n]) != content {
+	if err == nil && string(buf[:n]) != content && (os.Getenv("LOOP") != "any" || string(buf[:n]) != plainContent) {
 		return fmt.Errorf("read %q", buf[:n])
 	}
 	return err

@@ -137,7 +137,43 @@ func TestContainersSurviveWhatHappensToTheMonitor(t *testing.T) {
 				expect("when the monitor is back", served)
 			}
 			m.leavesNothing(t)
+			expect("after a stop", `"" `+unix.ENOTCONN.Error())
 		})
+	}
+}
+
+// Where nobody can tell a stop from a restart, as when a pod is replaced, a container that bound the mount must not lose it.
+func TestStopThatCoversTheMountSparesTheContainers(t *testing.T) {
+	t.Parallel()
+	env := []string{"UNDER=" + plainFiles(t), "COVER=1"}
+	m := newMonitor(t, env...)
+	m.serving(1)
+	c := startContainer(t, m.mount, syscall.CLONE_NEWNS)
+	served, plain := fmt.Sprintf("%q <nil>", content), fmt.Sprintf("%q <nil>", plainContent)
+	reader := startContainer(t, m.mount, syscall.CLONE_NEWNS, "LOOP=any")
+	for range 2 {
+		if got := c.reads(); got != served {
+			t.Fatalf("served: %s", got)
+		}
+		m.signal(unix.SIGTERM)
+		if !m.wait(5*time.Second) || m.err != nil {
+			t.Fatalf("stop: %v", m.err)
+		}
+		if got := c.reads(); got != plain {
+			t.Fatalf("stopped: %s", got)
+		}
+		m = startMonitor(t, m.mount, env...)
+		m.serving(1)
+	}
+	reader.in.Close()
+	reader.wait(5 * time.Second)
+	if text := reader.log.String(); !strings.Contains(text, " failed=0 ") {
+		t.Errorf("reader in the container: %s", text)
+	}
+	m.signal(unix.SIGTERM)
+	m.wait(5 * time.Second)
+	if err := sweep(m.mount, env[0][len("UNDER="):]); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -38,7 +38,7 @@ func (k *keeper) serverDied(cause error) error {
 		k.serverDue = time.After(0)
 		return nil
 	}
-	k.manager.say("STATUS=server died, starting another: " + k.lastDeath)
+	k.manager.status("server died, starting another: " + k.lastDeath)
 	if exit, ok := errors.AsType[*exec.ExitError](cause); ok && exit.ExitCode() == StatusFatal {
 		if k.tookBack && !k.served { // its promises to the kernel may be too old for this version, and a new mount helps
 			return k.abandon("no server can go on with the mount of the last keeper")

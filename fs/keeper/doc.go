@@ -90,8 +90,11 @@
 // call of its own can land on what lies under the mount (one that is stuck in a call has the connection aborted, since its
 // server is dead or hangs); plain umount, and if somebody still uses the mount, a lazy one,
 // which says who. Then the server sees the end of the mount, or gives readers a moment, and exits; after the grace it is
-// killed. Last, dead mounts of ours further down are unmounted. No reader can hang: while the mount is up the server
+// killed. Last, dead mounts of ours further down are unmounted, and the plain files under them. No reader can hang: while the mount is up the server
 // serves it, and once the server and the descriptor are gone, the kernel answers ENOTCONN.
+//
+// A container that had bound the mount has lost it with that. Where a stop is mostly the beginning of another keeper, and nobody can
+// say so (a pod is replaced), Config.Cover lays the plain files over the mount instead of unmounting it.
 //
 // Locks: Poker.mu, then nothing. Under it small messages are written to a socket that cannot be full, because the order of
 // messages is what the lock guards.

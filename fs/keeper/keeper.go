@@ -60,7 +60,8 @@ type keeper struct {
 	heartbeat             <-chan time.Time // when to tell the manager
 	served                bool             // a server of this keeper was ready
 	tookBack              bool             // the mount is an earlier keeper's
-	left                  bool
+	left                  bool             // the mount is the next keeper's
+	covered               bool             // the mount is left dead under the plain files
 	started               time.Time
 	causes                Causes
 	died                  time.Time

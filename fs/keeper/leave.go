@@ -27,7 +27,7 @@ func (k *keeper) goodbye() error {
 // leave ends this keeper and spares the mount, whose descriptor is parked. Requests wait until the next keeper's server reads them.
 func (k *keeper) leave() error {
 	k.Logger.Info("leaving the mount to the next keeper", "mount", k.point)
-	k.manager.say("STATUS=leaving the mount to the next keeper")
+	k.manager.status("leaving the mount to the next keeper")
 	if k.trial != nil {
 		k.trialFailed(errStopping)
 	}

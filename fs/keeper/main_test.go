@@ -88,6 +88,7 @@ func keeperMain() error {
 		Server:  []string{self, "server"},
 		Poker:   []string{self, "poker"},
 		Under:   os.Getenv("UNDER"),
+		Cover:   os.Getenv("COVER") != "",
 		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Upgrade: upgrades(ctx, self),
 	}, p, intentionFromFile)

@@ -78,7 +78,12 @@ func (m *manager) say(variables string, files ...*os.File) {
 
 // ready also ends what reloading began.
 func (m *manager) ready(status string) {
-	m.say(fmt.Sprintf("READY=1\nMAINPID=%d\nSTATUS=%s", os.Getpid(), status))
+	m.status(status, "READY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()))
+}
+
+// status says how things are, in words that may be anybody's, and variables before them.
+func (m *manager) status(words string, variables ...string) {
+	m.say(strings.Join(append(variables, "STATUS="+strings.ReplaceAll(words, "\n", " ")), "\n"))
 }
 
 func (m *manager) reloading() {

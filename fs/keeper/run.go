@@ -17,6 +17,7 @@ type Config struct {
 	Server []string // command line of the server, which calls Attach; the file that it means now is run whenever one dies
 	Poker  []string // command line of the poker, which calls Poke
 	Under  string   // a directory of plain files to lay under the mount, once it exists; "": none
+	Cover  bool     // at a stop, leave the mount there, dead, and lay the files of Under over it
 	Env    []string // of the children; nil: the keeper's own
 
 	Upgrade <-chan Upgrade // requests to go on with another server; nil: there are none
@@ -74,6 +75,8 @@ func run(ctx context.Context, c Config, p pace, ask func(context.Context) (inten
 	switch {
 	case errors.Is(err, errLeft):
 		return nil
+	case k.covered:
+		return err
 	case err != nil && ctx.Err() == nil && (k.served || k.tookBack) && k.Under != "":
 		k.layUnder() // those who read see the last good content instead of nothing
 		return err

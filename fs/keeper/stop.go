@@ -14,7 +14,7 @@ var errStopping = errors.New("the keeper stops")
 // mount itself. The package comment says why in this order.
 func (k *keeper) tearDown(cause error) error {
 	if cause == nil {
-		k.manager.say("STOPPING=1\nSTATUS=unmounting")
+		k.manager.status("ending", "STOPPING=1")
 	}
 	if k.trial != nil {
 		k.trialFailed(errStopping)
@@ -33,7 +33,11 @@ func (k *keeper) tearDown(cause error) error {
 		}
 	}
 	var err error
-	if !errors.Is(cause, errAborted) && !errors.Is(cause, errUnmounted) {
+	switch {
+	case errors.Is(cause, errAborted), errors.Is(cause, errUnmounted):
+	case cause == nil && k.cover():
+		k.covered = true
+	default:
 		err = k.unmount(flags)
 	}
 	if k.server != nil && !k.server.killed && !k.await(k.grace, k.server) {
@@ -62,6 +66,18 @@ func (k *keeper) close() error {
 	}
 	k.fuse, k.server, k.poker, k.serverDue, k.pokerDue = nil, nil, nil, nil, nil
 	return stuck
+}
+
+// cover puts the plain files over the mount while it is still served, so that no look at a path fails in between.
+func (k *keeper) cover() bool {
+	if !k.Cover || k.Under == "" {
+		return false
+	}
+	if err := layUnder(k.point, k.Under); err != nil {
+		k.Logger.Warn("cannot cover the mount with the plain files, unmounting it", "err", err)
+		return false
+	}
+	return true
 }
 
 // unmount takes this keeper's own mount off the mount point. With MNT_FORCE every request in it ends with an error first.

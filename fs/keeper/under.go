@@ -84,6 +84,9 @@ func Rescue(mount, files string) error { return rescue(mount, files, askManager)
 
 func rescue(mount, files string, ask func(context.Context) (intention, error)) error {
 	point, err := resolve(mount)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("rescue %s: %w", mount, err)
 	}
