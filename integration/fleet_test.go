@@ -27,10 +27,17 @@ const webDep = "web.dep"
 // startFleet starts the servers, and makes the dependency as an operator would: from a machine without a monitor.
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
+	f := startServers(t)
+	f.direct(t, "dep", "create", webDep)
+	return f
+}
+
+// startServers starts a fleet in which nobody has made anything.
+func startServers(t *testing.T) *fleet {
+	t.Helper()
 	needMount(t)
 	f := &fleet{zk: server.StartZooKeeper(t), s3: server.StartS3(t), dir: directory(t)}
 	f.conf = f.configure(t, "kingpin.conf", f.zk.Addr, f.s3.Endpoint)
-	f.direct(t, "dep", "create", webDep)
 	return f
 }
 

@@ -3,6 +3,7 @@
 old_kingpin.py COMMAND [ARG...], with ZK_HOSTS, S3_ENDPOINT, S3_BUCKET and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY set.
 
 dump                   every znode and every object, versions replaced by names
+burn N                 use up zxids
 set PATH DATA          a znode, as an operator would with a shell
 create PATH            a znode with those above it
 append PATH FILE WHO   ManagedList.add in a process whose monitor keeps FILE: adds WHO-1, WHO-2, ... until stdin is closed, and
@@ -83,7 +84,7 @@ def update_zk(client, bucket, path, old_value, value):
     if not lock.acquire(blocking=False):
         raise Refused({'locked': True})
     try:
-        token = client.get(path)[0].decode()
+        token = (client.get(path)[0] or b'').decode()
         if token:
             present = download(bucket, path, token)
             if present != old_value:
@@ -188,11 +189,12 @@ def dump():
     nodes, objects, names = [], [], collections.OrderedDict()
 
     def named(text):
-        """A version is called by the order in which it is first met."""
+        """A version is called by the order in which it is first met, and SPLIT where its dot is a slash."""
         def name(found):
-            version = found.group(0).replace('/', '.')
-            return names.setdefault(version, 'VERSION%d' % (len(names) + 1))
-        return re.sub(r'\b\d{10}[./]\d{1,9}\b', name, text.replace('_1', ' 1')).replace(' VERSION', '_VERSION')
+            version = found.group(0)
+            name = names.setdefault(version.replace('/', '.'), 'VERSION%d' % (len(names) + 1))
+            return name + ('-SPLIT' if '/' in version else '')
+        return re.sub(r'(?<!\d)\d{10}[./]\d{1,9}(?!\d)', name, text)
 
     def walk(path):
         data, stat = client.get(path)
