@@ -30,6 +30,10 @@ const (
 	// A request is a header, up to maxWrite bytes, and a name or two.
 	requestSize = maxWrite + 4096
 	replySize   = maxWrite + 4096
+	// warmSize is how much of a buffer is touched before the kernel is asked to fill it. Were a server killed while the kernel copies a
+	// request to a page that is not there yet, the kernel would answer the request with EIO instead of keeping it (package keeper
+	// measured it). Longer requests are writes, whose drafts die with the server anyway.
+	warmSize = 64 << 10
 	// quickHash is the largest body that is checked by the goroutine that leads, in bytes.
 	quickHash = 64 << 10
 )
@@ -38,7 +42,11 @@ const (
 type buffers struct{ request, reply []byte }
 
 var bufferPool = sync.Pool{New: func() any {
-	return &buffers{make([]byte, requestSize), make([]byte, replySize)}
+	b := &buffers{make([]byte, requestSize), make([]byte, replySize)}
+	for i := 0; i < warmSize; i += blockSize {
+		b.request[i] = 0
+	}
+	return b
 }}
 
 // lead reads until it comes to a request that may take time, or to the end.

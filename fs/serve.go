@@ -50,12 +50,70 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 	select {
 	case <-c.ended:
 		c.busy.Wait()
+	case <-a.Quiesce():
+		f.finish()
 	case <-ctx.Done():
 	}
 	cancel()
 	<-announced
 	f.background.Wait()
+	select {
+	case <-a.Quiesce():
+		<-time.After(lastWords)
+	default:
+	}
 	return nil
+}
+
+const (
+	// finishTime is how long a server that is to make room waits for the writers that have a file open.
+	finishTime = 2 * time.Second
+	// lastWords is how long it then takes until the answers to those who waited for a publication are on their way.
+	lastWords = 20 * time.Millisecond
+)
+
+// finish waits until nobody has a draft open, for a while: its bytes would be lost with this server.
+func (f *FS) finish() {
+	for deadline := time.Now().Add(finishTime); f.drafting() && time.Now().Before(deadline); {
+		<-time.After(cancelPoll)
+	}
+}
+
+func (f *FS) drafting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range f.drafts {
+		if d.handles > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Negotiate finds out whether a file system with these options would answer the kernel's INIT as the server did that mounted. It comes
+// before anything that a server still at work has a lock on; ErrNegotiation: it would not.
+func Negotiate(a *keeper.Attachment, o Options) error {
+	if a.Init == nil {
+		return nil
+	}
+	f := New(nil, o)
+	reply, err := answerInit(fuse.NewProtocolServer(f, f.mountOptions()), a.Init)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(reply, a.InitReply) {
+		return ErrNegotiation
+	}
+	return nil
+}
+
+func answerInit(kernel *fuse.ProtocolServer, request []byte) ([]byte, error) {
+	reply := make([]byte, replySize)
+	n, status := kernel.HandleRequest([][]byte{request}, [][]byte{reply})
+	if !status.Ok() {
+		return nil, fmt.Errorf("INIT: %w", syscall.Errno(status))
+	}
+	return reply[:n], nil
 }
 
 // takeOver connects go-fuse to the descriptor that the keeper holds. The first server answers the kernel's INIT and saves it with the
@@ -77,12 +135,10 @@ func (f *FS) takeOver(a *keeper.Attachment) (*connection, error) {
 		}
 		request = buf[:n]
 	}
-	reply := make([]byte, replySize)
-	n, status := c.kernel.HandleRequest([][]byte{request}, [][]byte{reply})
-	if !status.Ok() {
-		return nil, fmt.Errorf("INIT: %w", syscall.Errno(status))
+	reply, err := answerInit(c.kernel, request)
+	if err != nil {
+		return nil, err
 	}
-	reply = reply[:n]
 	if a.Init == nil {
 		if _, err := unix.Write(c.fd, reply); err != nil {
 			return nil, fmt.Errorf("answer INIT: %w", err)

@@ -42,6 +42,15 @@ there is waited for. Neither has to be reachable: what is here is served, and up
 SIGTERM and Ctrl-C finish the publishes under way and unmount.`,
 		},
 		{
+			name: "upgrade", brief: "hand the mount to another binary without a gap", run: runUpgrade,
+			flags: []option{{name: "binary", value: "", word: "PATH", usage: "the new one; without it the one that the monitor was started from"}},
+			exits: []int{exitFailed, exitUnreachable, exitNoRight},
+			long: `
+A server of the new binary is started, with the settings as the configuration file has them now. When it is prepared the
+present one publishes to the end what it has begun, and the new one goes on where it left: no read fails, open files and watches
+go on. If the new one is not ready within --timeout, the present one serves on, or again.`,
+		},
+		{
 			name: "status", brief: "is this machine ready, stale, holding something back?", run: runStatus,
 			args: []arg{{name: "NAME", optional: true, values: completeNames}}, exits: []int{exitDone, exitFailed, exitNoName, exitUnreachable},
 			long: `

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -174,18 +175,48 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	server := append([]string{self, "__server"}, effective.flags()...)
+	flags := effective.flags()
 	if set.demo {
-		server = append(server, "--demo")
+		flags = append(flags, "--demo")
 	}
 	if set.hints != nil {
-		server = append(server, "--hints")
+		flags = append(flags, "--hints")
 	}
-	err = keeper.Run(ctx, keeper.Config{Mount: set.mount, Server: server, Poker: []string{self, "__poker"}, Logger: log})
+	o := orders{
+		path: filepath.Join(set.state, keeperSocket), self: self, server: inv.reread(set),
+		upgrades: make(chan keeper.Upgrade), log: log,
+	}
+	taking, stop := context.WithCancel(ctx)
+	var socket sync.WaitGroup
+	socket.Go(func() { o.serve(taking) })
+	err = keeper.Run(ctx, keeper.Config{
+		Mount: set.mount, Server: append([]string{self, "__server"}, flags...), Poker: []string{self, "__poker"},
+		Under: filepath.Join(set.state, "files"), Upgrade: o.upgrades, Logger: log,
+	})
+	stop()
+	socket.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == keeper.StatusFatal {
 		return exitStatus(exitFailed) // the server has said why
 	}
 	return noErrno(err)
+}
+
+// reread reads the settings anew for a server that is to take over. The mount and the state directory cannot change under way.
+func (inv *invocation) reread(now monitorSettings) func() ([]string, error) {
+	return func() ([]string, error) {
+		effective, err := inv.resolveFor()
+		if err != nil {
+			return nil, err
+		}
+		next, err := effective.settings()
+		switch {
+		case err != nil:
+			return nil, err
+		case next.mount != now.mount || next.state != now.state || next.noMount:
+			return nil, errors.New("mount, state and no-mount change with a restart, not under way")
+		}
+		return effective.flags(), nil
+	}
 }
 
 // monitorFiles is a monitor without a mount, in one process.

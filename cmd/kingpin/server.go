@@ -83,6 +83,12 @@ func runServer(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	if err := fs.Negotiate(mount, fs.Options{ReadOnly: set.readOnly}); err != nil {
+		return inv.fatal(errors.Join(err, mount.Refuse(err)))
+	}
+	if err := mount.Prepared(); err != nil {
+		return err
+	}
 	s, err := openServer(set, log)
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK) && mount.Incarnation > 1:
