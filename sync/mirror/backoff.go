@@ -22,6 +22,15 @@ func backoff(failures int) time.Duration {
 	return rand.N(bound) + time.Millisecond
 }
 
+// shortOutage is the longest pause of the probe, until a tenth of the outage is longer.
+const shortOutage = 3 * time.Second
+
+// probePause is the pause after so many failures of an outage that has lasted so long. There is one probe for all that waits, so it may
+// ask more often than one name would: an outage of seconds must not become one of half a minute here.
+func probePause(failures int, lasted time.Duration) time.Duration {
+	return min(backoff(failures), rand.N(max(shortOutage, lasted/10))+time.Millisecond)
+}
+
 // pause waits, and says whether ctx is still alive after it.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)

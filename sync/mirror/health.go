@@ -159,13 +159,14 @@ func (m *Mirror) probe(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		started := time.Now()
 		for failures := 1; !m.health.calm.Load(); failures++ {
 			m.probeOnce(ctx)
 			if m.health.calm.Load() {
 				break
 			}
 			select {
-			case <-time.After(backoff(failures)):
+			case <-time.After(probePause(failures, time.Since(started))):
 			case <-m.health.now:
 			case <-ctx.Done():
 				return

@@ -241,3 +241,23 @@ func TestStoreThatNeverAnswersIsAway(t *testing.T) {
 		m.has("config/"+string(spam), "casino")
 	})
 }
+
+// Of an outage that lasted seconds nothing is left seconds after its end: what was published just before it, and could not be brought
+// home, is here within five.
+func TestAfterAnOutageOfSecondsAMachineAgreesWithinSeconds(t *testing.T) {
+	for _, outage := range []time.Duration{time.Second, 5 * time.Second, 30 * time.Second} {
+		inWorld(t, func(w *world) {
+			w.make(web, spam)
+			w.put(spam, "casino")
+			m := w.boot("a", follows(web))
+			m.wire.set(func(c *wire) { c.fetch = func(string) error { return errCut } })
+			w.put(spam, "roulette")
+			w.passes(outage)
+			m.has("config/"+string(spam), "casino")
+			m.wire.set(func(c *wire) { c.fetch = nil })
+			w.passes(5 * time.Second)
+			m.has("config/"+string(spam), "roulette")
+			w.must(m.Writable())
+		})
+	}
+}
