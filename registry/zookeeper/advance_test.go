@@ -106,6 +106,7 @@ func testLossAt(t *testing.T, lost int32, afterwards, expires bool) {
 // TestAdvanceWithoutAnswer: a publish that nobody can tell of by the end of its ctx says so. If it was done it was done once, if not
 // it will never be, and trying again with the same token tells.
 func TestAdvanceWithoutAnswer(t *testing.T) {
+	t.Parallel()
 	for _, afterwards := range []bool{false, true} {
 		t.Run(fmt.Sprintf("cut afterwards %v", afterwards), func(t *testing.T) {
 			p, c, beside, _ := behind(t, hasty)
@@ -142,6 +143,7 @@ func TestAdvanceWithoutAnswer(t *testing.T) {
 
 // TestAdvanceWithoutLock is for fleets that are all ours: no queue, and the same outcome.
 func TestAdvanceWithoutLock(t *testing.T) {
+	t.Parallel()
 	o := hasty
 	o.NoPythonLock = true
 	p, c, beside, chroot := behind(t, o)
@@ -173,6 +175,7 @@ func TestAdvanceWithoutLock(t *testing.T) {
 
 // TestLockHolderIsNamed: who waits for too long is told for whom.
 func TestLockHolderIsNamed(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	o := hasty
 	o.LockTimeout = 50 * time.Millisecond
@@ -197,6 +200,7 @@ func TestLockHolderIsNamed(t *testing.T) {
 
 // TestPlaceIsRemoved: somebody tidies up below the lock while we hold it. Then the commit is refused, and tried again.
 func TestPlaceIsRemoved(t *testing.T) {
+	t.Parallel()
 	p, c, beside, chroot := behind(t, hasty)
 	must(t, beside.Create(t.Context(), blacklist.Pointer()))
 	connected(t, c)
@@ -221,6 +225,7 @@ func TestPlaceIsRemoved(t *testing.T) {
 
 // TestPointerIsReplaced: in the middle of a publish somebody deletes the pointer, or publishes without the lock.
 func TestPointerIsReplaced(t *testing.T) {
+	t.Parallel()
 	for name, meddle := range map[string]struct {
 		do   func(conn *zk.Conn, path string) error
 		want error
@@ -262,6 +267,7 @@ func TestPointerIsReplaced(t *testing.T) {
 
 // TestBytes: nodes are what the old system would have made of them.
 func TestBytes(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	chroot := strings.TrimPrefix(servers, z.Addr)
 	c := open(t, servers, hasty)

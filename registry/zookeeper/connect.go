@@ -14,7 +14,7 @@ import (
 const (
 	firstPause  = 100 * time.Millisecond // twice that at most for the second attempt, and so on
 	longPause   = 30 * time.Second       // at most, however long the ensemble has been away
-	attemptTime = 3 * time.Second        // at least, for looking up, dialling and greeting
+	attemptTime = 2 * time.Second        // at least, for dialling and greeting: a server that starts may take a connection and forget it
 )
 
 // outage is a time without a connection.
@@ -139,6 +139,7 @@ func (c *Client) up(l *link, o *outage) {
 		log.Info(news, "after", time.Since(o.start).Round(time.Millisecond), "new_session", l.anew)
 	}
 	c.link, c.session, c.trouble, c.since = l, l.session, l.freeze, time.Now()
+	c.recogniseLocked()
 	c.resyncLocked()
 	c.changedLocked()
 }

@@ -58,7 +58,7 @@ func (c *Client) readEdges(ctx context.Context, l *link, n *node, last registry.
 	}
 	n.odd = odd
 	slices.Sort(e.Members)
-	return reading{e, children}, nil
+	return reading{e, children, found.stat.Pzxid}, nil
 }
 
 // ignore notes a child that is not what belongs below its parent, and logs it the first time. A publishers' lock is nothing to speak

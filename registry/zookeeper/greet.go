@@ -66,8 +66,9 @@ func (t *conversation) connect(s session, timeout time.Duration) (granted sessio
 	}, answer, nil
 }
 
-// authenticate says who we are, and finds out how far this ensemble is and which it is: by the creation of the node at root.
-func (t *conversation) ensemble(auth, root string) (Ensemble, error) {
+// ensemble says who we are, and finds out how far this ensemble is and which it is: by the creation of the node at root. forgotten is
+// one of the latest changes that it does not know, if there is one.
+func (t *conversation) ensemble(auth, root string, latest []Change) (found Ensemble, forgotten Change, err error) {
 	var all []byte
 	if auth != "" {
 		all = append(all, request(xidAuth, opAuth).int32(0).string("digest").string(auth).frame()...)
@@ -75,36 +76,56 @@ func (t *conversation) ensemble(auth, root string) (Ensemble, error) {
 	// sync makes the server catch up with its leader.
 	all = append(all, request(xidSync, opSync).string(root).frame()...)
 	all = append(all, request(xidExists, opExists).string(root).bool(false).frame()...)
+	for _, change := range latest {
+		all = append(all, request(xidExists, opExists).string(change.Path).bool(false).frame()...)
+	}
 	if _, err := t.to.Write(all); err != nil {
-		return Ensemble{}, err
+		return found, forgotten, err
 	}
 	if auth != "" {
 		if _, code, err := t.reply(xidAuth); err != nil {
-			return Ensemble{}, fmt.Errorf("authentication: %w", err)
+			return found, forgotten, fmt.Errorf("authentication: %w", err)
 		} else if code != 0 {
-			return Ensemble{}, fmt.Errorf("authentication: code %d: %w", code, registry.ErrPermission)
+			return found, forgotten, fmt.Errorf("authentication: code %d: %w", code, registry.ErrPermission)
 		}
 	}
 	if _, code, err := t.reply(xidSync); err != nil || code != 0 {
-		return Ensemble{}, fmt.Errorf("sync: code %d: %w", code, errors.Join(err, errLost))
+		return found, forgotten, fmt.Errorf("sync: code %d: %w", code, errors.Join(err, errLost))
 	}
-	body, code, err := t.reply(xidExists)
+	found.Zxid = t.zxid
+	s, exists, err := t.exists(root)
 	if err != nil {
-		return Ensemble{}, fmt.Errorf("exists %s: %w", root, err)
+		return found, forgotten, err
 	}
-	e := Ensemble{Zxid: t.zxid}
-	switch code {
-	case 0:
-		var s stat
-		if _, err := decode(body, &s); err != nil {
-			return Ensemble{}, err
+	if exists {
+		found.Root = born(s.Czxid, s.Ctime)
+	}
+	for _, change := range latest {
+		s, exists, err := t.exists(change.Path)
+		if err != nil {
+			return found, forgotten, err
 		}
-		e.Root = fmt.Sprintf("%x-%x", s.Czxid, s.Ctime)
-	case codeNoNode:
-	default:
-		return Ensemble{}, fmt.Errorf("exists %s: code %d", root, code)
+		// A node that does not exist may have been deleted since. That can be found out by looking, and spoils nothing.
+		if exists && s.Mzxid < change.Zxid {
+			forgotten = change
+		}
 	}
-	return e, nil
+	return found, forgotten, nil
+}
+
+// exists reads the answer to a request for a node's stat.
+func (t *conversation) exists(path string) (s stat, exists bool, err error) {
+	body, code, err := t.reply(xidExists)
+	switch {
+	case err != nil:
+		return s, false, fmt.Errorf("exists %s: %w", path, err)
+	case code == codeNoNode:
+		return s, false, nil
+	case code != 0:
+		return s, false, fmt.Errorf("exists %s: code %d", path, code)
+	}
+	_, err = decode(body, &s)
+	return s, true, err
 }
 
 // watches are the paths whose changes the server tells, by how it looks at them.

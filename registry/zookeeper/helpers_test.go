@@ -21,6 +21,7 @@ const patience = 30 * time.Second
 
 const (
 	blacklist registry.Name = "config.manageddata.spam.blacklist"
+	greylist  registry.Name = "config.manageddata.spam.greylist"
 	users     registry.Name = "discovery.user.prod"
 
 	v1 registry.Version = "1795296152.000000001"
@@ -241,3 +242,6 @@ func (l *log) String() string {
 	defer l.mu.Unlock()
 	return fmt.Sprint(strings.Join(l.lines, "\n"))
 }
+
+// everybody is the ACL that everything of the Python KingPin has.
+var everybody = zk.WorldACL(zk.PermAll)

@@ -70,6 +70,9 @@ func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err 
 	}
 	w := &wire{Conn: raw, raw: raw, lost: make(chan struct{}), limit: c.bufferLimit()}
 	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = fmt.Errorf("no greeting: %w", expired(ctx))
+		}
 		if err != nil {
 			w.fail(err)
 		}
@@ -105,13 +108,13 @@ func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err 
 
 // introduce finds out which ensemble this is, and asks for the watches that the last connection had.
 func (c *Client) introduce(t *conversation, l *link) error {
-	found, err := t.ensemble(c.options.Auth, c.path(rootPointer))
+	found, forgotten, err := t.ensemble(c.options.Auth, c.path(rootPointer), c.latest())
 	if err != nil {
 		c.keep(l.session)
 		return err
 	}
 	l.root = found.Root
-	if err := c.judge(l, found); err != nil {
+	if err := c.judge(l, found, forgotten); err != nil {
 		return err
 	}
 	l.passed = func(int64) {}
@@ -119,7 +122,8 @@ func (c *Client) introduce(t *conversation, l *link) error {
 		return nil
 	}
 	c.keep(l.session)
-	if err := t.rewatch(c.zxid.Load(), c.armed(l.anew)); err != nil {
+	zxid, watches := c.armed(l.anew)
+	if err := t.rewatch(zxid, watches); err != nil {
 		if errors.Is(err, errMistrusted) {
 			c.mistrust()
 		}
@@ -141,7 +145,7 @@ func (c *Client) keep(s session) {
 	c.session = s
 }
 
-// pass notes that everything up to zxid has been heard.
+// pass notes that the ensemble has got as far as zxid.
 func (c *Client) pass(zxid int64) {
 	for last := c.zxid.Load(); last < zxid && !c.zxid.CompareAndSwap(last, zxid); {
 		last = c.zxid.Load()

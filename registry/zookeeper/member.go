@@ -74,7 +74,7 @@ func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registr
 	slices.SortFunc(m.Members, func(a, b registry.Member) int {
 		return cmp.Or(cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Node, b.Node))
 	})
-	return reading{m, children}, nil
+	return reading{m, children, found.stat.Pzxid}, nil
 }
 
 // fetch reads the members below n. Those that have left meanwhile are left out: their leaving will be heard.

@@ -26,6 +26,7 @@ const (
 	members              // its children and their data: registry.Membership
 	edges                // its children: registry.Edges
 	presence             // who has made it: owner
+	identity             // when it was made: string, see Ensemble.Root
 	kinds
 )
 
@@ -66,6 +67,7 @@ type node struct {
 	feeds  int
 	bell   chan struct{} // closed when there is something new
 	value  any           // the last one read; nil: none yet
+	zxid   int64         // of the change that made it so; 0: there is nothing, or no value yet
 	news   uint64        // counts values
 	err    error         // why it could not be read, if that was the last that happened
 	errs   uint64        // counts errors
@@ -86,6 +88,7 @@ type node struct {
 type reading struct {
 	value any
 	armed table
+	zxid  int64 // of the change that made it so
 }
 
 // disarm says that its value may be old.
@@ -101,10 +104,10 @@ func (n *node) ring() {
 }
 
 // accept takes what was read.
-func (n *node) accept(value any) {
-	n.err, n.tries = nil, 0
-	if n.value == nil || !same(n.value, value) {
-		n.value = value
+func (n *node) accept(r reading) {
+	n.err, n.tries, n.zxid = nil, 0, r.zxid
+	if n.value == nil || !same(n.value, r.value) {
+		n.value = r.value
 		n.news++
 	}
 	n.ring()
@@ -183,17 +186,21 @@ func (c *Client) readableLocked(n *node) bool {
 	return c.link != nil && (c.link.freeze == nil || n.kind == presence && !c.link.foreign)
 }
 
-// armed lists the watches that a new connection must have. With a new session presence has to be looked at again. It is called
-// while there is no connection.
-func (c *Client) armed(anew bool) watches {
+// armed lists the watches that a new connection must have, and the latest change that the armed nodes show: those with a later one
+// have changed since. With a new session presence has to be looked at again. It is called while there is no connection.
+//
+// Of a node that is armed every change up to that zxid has been heard, since a server tells of changes in their order, and of each before
+// it shows a later one. go-zookeeper would use the zxid of the last message, and takes it from the new connection if that is
+// quick. The zxid of the last message will not do at all if the ensemble has lost some changes, though none of ours.
+func (c *Client) armed(anew bool) (zxid int64, w watches) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var w watches
 	for _, n := range c.nodes {
 		switch {
 		case n.feeds == 0:
 			n.disarm()
 			c.forgetLocked(n)
+			continue
 		case c.mistrusted, anew && n.kind == presence:
 			n.disarm()
 		case n.armed == data:
@@ -203,9 +210,12 @@ func (c *Client) armed(anew bool) watches {
 		case n.armed == children:
 			w.child = append(w.child, n.path)
 		}
+		if n.armed != nowhere {
+			zxid = max(zxid, n.zxid)
+		}
 	}
 	c.mistrusted = false
-	return w
+	return zxid, w
 }
 
 // mistrust has everything read again on the next connection, instead of asking what has changed.
@@ -300,13 +310,14 @@ func (c *Client) refresh(ctx context.Context, l *link, n *node) {
 			c.retryLocked(n)
 			return
 		}
-		n.tries = 0
+		n.tries, n.zxid = 0, r.zxid
 	default:
-		n.accept(r.value)
+		n.accept(r)
 	}
 	if n.events == events {
 		n.armed = r.armed
 	}
+	c.learnLocked(n)
 	c.enqueueLocked(n)
 	c.forgetLocked(n)
 }
@@ -344,8 +355,12 @@ func (c *Client) read(ctx context.Context, l *link, n *node, last any) (reading,
 		case edges:
 			last, _ := last.(registry.Edges)
 			r, err = c.readEdges(ctx, l, n, last)
-		case presence:
-			return readOwner(ctx, l, n.path)
+		case presence, identity:
+			r, err := readOwner(ctx, l, n.path)
+			if n.kind == identity && err == nil {
+				r.value = r.value.(owner).made
+			}
+			return r, err
 		}
 		if !errors.Is(err, registry.ErrNotExist) {
 			return r, err
@@ -355,7 +370,7 @@ func (c *Client) read(ctx context.Context, l *link, n *node, last any) (reading,
 			return reading{}, err
 		}
 		if owner.armed == exists {
-			return reading{missing(n.kind), exists}, nil
+			return reading{value: missing(n.kind), armed: exists}, nil
 		}
 		// It was made between the two looks.
 	}
@@ -377,6 +392,7 @@ type owner struct {
 	exists  bool
 	session int64 // whose end is the node's
 	self    int64 // our session at that moment
+	made    string
 }
 
 func readOwner(ctx context.Context, l *link, path string) (reading, error) {
@@ -386,8 +402,9 @@ func readOwner(ctx context.Context, l *link, path string) (reading, error) {
 			return reading{}, err
 		}
 		if !found {
-			return reading{owner{self: l.session.id}, exists}, nil
+			return reading{value: owner{self: l.session.id}, armed: exists}, nil
 		}
-		return reading{owner{exists: true, session: stat.EphemeralOwner, self: l.session.id}, data}, nil
+		by := owner{exists: true, session: stat.EphemeralOwner, self: l.session.id, made: born(stat.Czxid, stat.Ctime)}
+		return reading{by, data, stat.Mzxid}, nil
 	})
 }

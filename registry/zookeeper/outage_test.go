@@ -38,6 +38,7 @@ func populate(t *testing.T, c *zookeeper.Client) {
 
 // TestServerRestarts: what changes hands while the server is down, or just before and after, is seen; members stay.
 func TestServerRestarts(t *testing.T) {
+	t.Parallel()
 	z := server.StartZooKeeper(t)
 	var seen log
 	c := open(t, z.Addr, zookeeper.Options{Logger: seen.logger(), MaxBackoff: hasty.MaxBackoff})
@@ -80,6 +81,7 @@ func TestServerRestarts(t *testing.T) {
 
 // TestCutWire: nothing is read again that has not changed, and what has is seen.
 func TestCutWire(t *testing.T) {
+	t.Parallel()
 	p, c, beside, chroot := behind(t, hasty)
 	populate(t, beside)
 	var quiet []*follower[registry.State]
@@ -146,6 +148,7 @@ func onlyMember(t *testing.T, chroot string) string {
 
 // TestSessionExpires: the member comes back in the new session, under its name, and was never there twice.
 func TestSessionExpires(t *testing.T) {
+	t.Parallel()
 	p, c, beside, chroot := behind(t, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: 20 * time.Millisecond})
 	populate(t, beside)
 	seen := membersOf(t, beside, users)
@@ -185,6 +188,7 @@ func once(t *testing.T, m registry.Membership) bool {
 
 // TestHalfOpen: the wire takes everything and gives nothing. Every call ends with its ctx, and the client finds out.
 func TestHalfOpen(t *testing.T) {
+	t.Parallel()
 	p, c, beside, _ := behind(t, zookeeper.Options{SessionTimeout: 2 * time.Second, MaxBackoff: 20 * time.Millisecond})
 	populate(t, beside)
 	pointer := watch(t, c, blacklist.Pointer())
@@ -229,6 +233,7 @@ func TestHalfOpen(t *testing.T) {
 // TestServerStops, as in a long garbage collection or on a machine out of memory: it is the same as a half-open wire, and when
 // it goes on it has everything that it was sent.
 func TestServerStops(t *testing.T) {
+	t.Parallel()
 	z := server.StartZooKeeper(t)
 	c := open(t, z.Addr, zookeeper.Options{SessionTimeout: 2 * time.Second, MaxBackoff: 20 * time.Millisecond})
 	beside := open(t, z.Addr, zookeeper.Options{SessionTimeout: 30 * time.Second, MaxBackoff: 20 * time.Millisecond})
@@ -254,6 +259,7 @@ func TestServerStops(t *testing.T) {
 
 // TestEnsembleDownAtStart: opening succeeds, a feed says what is the matter, and everything comes when the ensemble does.
 func TestEnsembleDownAtStart(t *testing.T) {
+	t.Parallel()
 	z, err := server.NewZooKeeper(t.TempDir())
 	must(t, err)
 	server.NeedZooKeeper(t)
@@ -288,6 +294,7 @@ func TestEnsembleDownAtStart(t *testing.T) {
 
 // TestDNSChanges: the servers have moved, and their names have followed.
 func TestDNSChanges(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	_, port, err := net.SplitHostPort(z.Addr)
 	must(t, err)
@@ -334,6 +341,7 @@ func TestDNSChanges(t *testing.T) {
 
 // TestMissingDependencyAppears, after the connection has changed twice.
 func TestMissingDependencyAppears(t *testing.T) {
+	t.Parallel()
 	p, c, beside, _ := behind(t, hasty)
 	edges := edgesOf(t, c, "web.dep")
 	edges.until(t, "that there is none", func(e registry.Edges) bool { return !e.Exists })
@@ -353,6 +361,7 @@ func TestMissingDependencyAppears(t *testing.T) {
 
 // TestMemberIsRemoved: somebody has removed a member's node, as old programs do with those of others. It is made again.
 func TestMemberIsRemoved(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	c := open(t, servers, hasty)
 	populate(t, c)
@@ -369,6 +378,7 @@ func TestMemberIsRemoved(t *testing.T) {
 
 // TestUpdatesInARow: of two hundred updates in a row, with the wire cut between them, the last one wins everywhere.
 func TestUpdatesInARow(t *testing.T) {
+	t.Parallel()
 	p, c, beside, _ := behind(t, hasty)
 	populate(t, beside)
 	feeds := []*follower[registry.State]{watch(t, c, blacklist.Pointer()), watch(t, beside, blacklist.Pointer())}
@@ -388,6 +398,7 @@ func TestUpdatesInARow(t *testing.T) {
 
 // TestEachCallSurvivesALoss: a connection that is lost before or after a request reaches the server costs no call its answer.
 func TestEachCallSurvivesALoss(t *testing.T) {
+	t.Parallel()
 	const opCreate, opDelete, opChildren, opGet, opMulti = 1, 2, 12, 4, 14
 	steps := []struct {
 		name string
@@ -443,6 +454,7 @@ func TestEachCallSurvivesALoss(t *testing.T) {
 
 // TestFeedOfWhatCannotBe says so and goes on, as any feed.
 func TestFeedOfWhatCannotBe(t *testing.T) {
+	t.Parallel()
 	_, servers := ensemble(t)
 	c := open(t, servers, hasty)
 	watch(t, c, "/config/../a").trouble(t, registry.ErrInvalid)
@@ -453,6 +465,7 @@ func TestFeedOfWhatCannotBe(t *testing.T) {
 
 // TestFeedOfWhatIsNoVersion: data that cannot be a version is a trouble; the next version ends it.
 func TestFeedOfWhatIsNoVersion(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	c := open(t, servers, hasty)
 	populate(t, c)
@@ -474,6 +487,7 @@ func TestFeedOfWhatIsNoVersion(t *testing.T) {
 
 // TestClosed: a feed says once that nothing will come, and calls are refused.
 func TestClosed(t *testing.T) {
+	t.Parallel()
 	_, servers := ensemble(t)
 	c := open(t, servers, hasty)
 	populate(t, c)

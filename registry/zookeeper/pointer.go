@@ -82,9 +82,9 @@ func (c *Client) readState(ctx context.Context, l *link, path string) (reading, 
 	}
 	s, err := n.state(l)
 	if err != nil {
-		return reading{armed: data}, fmt.Errorf("%s: %w", path, err)
+		return reading{armed: data, zxid: n.stat.Mzxid}, fmt.Errorf("%s: %w", path, err)
 	}
-	return reading{s, data}, nil
+	return reading{s, data, n.stat.Mzxid}, nil
 }
 
 // ask reads from the ensemble, again on the next connection if one breaks.

@@ -79,6 +79,7 @@ func (c *contender) do(t *testing.T, word, want string) {
 
 // TestPythonLock: a Python publisher and ours exclude each other, and are served in the order of the queue.
 func TestPythonLock(t *testing.T) {
+	t.Parallel()
 	_, servers := ensemble(t)
 	c := open(t, servers, zookeeper.Options{})
 	must(t, c.Create(t.Context(), blacklist.Pointer()))

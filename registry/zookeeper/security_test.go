@@ -18,6 +18,7 @@ import (
 
 // TestAuth: what one has created others may read and may not change, before and after the connection was lost.
 func TestAuth(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	chroot := strings.TrimPrefix(servers, z.Addr)
 	p := startProxy(t, z.Addr)
@@ -64,6 +65,7 @@ func TestAuth(t *testing.T) {
 
 // TestACL: what is put on nodes may be said.
 func TestACL(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	o := hasty
 	o.ACL = []zookeeper.ACL{{"cdrwa", "ip", "127.0.0.1"}, {"r", "world", "anyone"}}
@@ -78,6 +80,7 @@ func TestACL(t *testing.T) {
 
 // TestNoPermissionToRead is a trouble of the one feed, and passes.
 func TestNoPermissionToRead(t *testing.T) {
+	t.Parallel()
 	z, servers := ensemble(t)
 	c := open(t, servers, hasty)
 	populate(t, c)
@@ -130,6 +133,7 @@ func certificates(t *testing.T) (config []string, authority *x509.CertPool) {
 
 // TestTLS: the secure port, its certificate checked against the name in the list of servers, also after a loss.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	config, authority := certificates(t)
 	z := server.StartZooKeeper(t, config...)
 	o := hasty

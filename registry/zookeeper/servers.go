@@ -57,7 +57,11 @@ func parseServers(s string) (servers []server, chroot string, err error) {
 }
 
 func parseServer(s string) (server, error) {
-	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+	bare := s
+	if strings.HasPrefix(s, "[") {
+		bare = strings.TrimSuffix(s[1:], "]")
+	}
+	if addr, err := netip.ParseAddr(bare); err == nil && strings.HasPrefix(s, "[") == strings.HasSuffix(s, "]") {
 		return server{host: addr.String(), port: defaultPort}, nil
 	}
 	if !strings.Contains(s, ":") {

@@ -40,11 +40,18 @@ func (c *Client) Stats() Stats {
 		Sessions:    c.sessions,
 		Reconnects:  maps.Clone(c.reconnects),
 		Feeds:       c.feeds,
-		Nodes:       len(c.nodes),
 		Members:     len(c.joined),
 		Debts:       len(c.debts),
 		Reads:       c.reads.Load(),
 		Ignored:     c.ignored.Load(),
+	}
+	for _, n := range c.nodes {
+		if n.kind != identity {
+			s.Nodes++
+		}
+		if n.kind != identity && n.armed != nowhere && c.link != nil {
+			s.Watches++
+		}
 	}
 	if c.session.id != 0 {
 		s.Session = sessionName(c.session.id)
@@ -52,14 +59,8 @@ func (c *Client) Stats() Stats {
 	if c.trouble != nil {
 		s.Trouble = c.trouble.Error()
 	}
-	if c.link == nil {
-		return s
-	}
-	s.Connected, s.Server, s.Frozen = true, c.link.server, c.link.freeze != nil
-	for _, n := range c.nodes {
-		if n.armed != nowhere {
-			s.Watches++
-		}
+	if c.link != nil {
+		s.Connected, s.Server, s.Frozen = true, c.link.server, c.link.freeze != nil
 	}
 	return s
 }

@@ -26,8 +26,8 @@ const (
 // wire is a greeted connection as go-zookeeper sees it: a new one. It swallows the greeting that go-zookeeper writes and
 // answers it with the one that the server has given.
 //
-// It sees each message of the server before go-zookeeper does. That is where the zxid comes from, which go-zookeeper keeps
-// for itself, and where lengths are checked that it trusts.
+// It sees each message of the server before go-zookeeper does. That is where it is known how far the ensemble is, and where
+// lengths are checked that go-zookeeper trusts.
 type wire struct {
 	net.Conn // raw, or TLS over it
 	raw      net.Conn
@@ -35,7 +35,7 @@ type wire struct {
 	answer   []byte // to the greeting, until it is read
 	left     int    // of the message that is being read
 	limit    int
-	passed   func(zxid int64) // every message up to this zxid has been dealt with
+	passed   func(zxid int64) // the ensemble has got so far
 
 	greeted atomic.Bool
 	once    sync.Once
@@ -82,7 +82,7 @@ func (w *wire) read(p []byte) (int, error) {
 	return n, err
 }
 
-// next looks at the header of the next message. The one before it has been dealt with, since go-zookeeper reads one by one.
+// next looks at the header of the next message.
 func (w *wire) next() error {
 	head, err := w.from.Peek(4 + replyHeaderSize)
 	if err != nil {

@@ -155,7 +155,7 @@ type Client struct {
 	closing chan struct{} // closed by Close
 	wake    chan struct{} // the queue is not empty
 
-	zxid    atomic.Int64 // the latest change of which every armed node has heard
+	zxid    atomic.Int64 // how far the ensemble has got
 	ignored atomic.Int64
 	reads   atomic.Int64
 
@@ -171,7 +171,7 @@ type Client struct {
 	reconnects  map[string]int64
 	limit       int // bytes of a message that a connection takes
 	mistrusted  bool
-	ensemble    Ensemble // that of last time; its Zxid is in zxid while there is a connection
+	ensemble    Ensemble // that of last time; its Zxid is in zxid, its Latest in the nodes
 	suspected   time.Time
 	regressed   bool
 	accepted    *Ensemble
