@@ -11,11 +11,10 @@ import (
 )
 
 const (
-	serverGrace  = 10 * time.Second // from SIGTERM to SIGKILL
-	pokerGrace   = 3 * time.Second  // more than a server keeps a directory locked
-	afterKill    = time.Second
-	lookInterval = time.Second
-	lookAgain    = 100 * time.Millisecond
+	serverGrace = 10 * time.Second // from SIGTERM to SIGKILL
+	pokerGrace  = 3 * time.Second  // more than a server keeps a directory locked
+	afterKill   = time.Second
+	lookAgain   = 100 * time.Millisecond
 
 	serverHealthy = 50 * time.Millisecond  // after Ready
 	pokerHealthy  = 100 * time.Millisecond // after its start
@@ -47,6 +46,7 @@ type keeper struct {
 	children            []*child
 	serverDue, pokerDue <-chan time.Time // when to start one again; nil: not now
 	init, reply         []byte
+	lookDue             <-chan time.Time // when to look again; nil: with the watchdog
 	watchdog            watchdog
 	trial               *trial // nil: no upgrade is under way
 	oomKills            int    // when the server started
@@ -108,8 +108,6 @@ func (k *keeper) keepMount(ctx context.Context) (err error) {
 
 // supervise returns nil when ctx ends for a stop and errLeft when another keeper is to go on, else why the mount cannot.
 func (k *keeper) supervise(ctx context.Context) error {
-	look := time.NewTimer(lookInterval)
-	defer look.Stop()
 	watch := time.NewTicker(k.probe)
 	defer watch.Stop()
 	for {
@@ -121,12 +119,10 @@ func (k *keeper) supervise(ctx context.Context) error {
 			k.manager.alive()
 		case e := <-k.events:
 			err = k.handle(e)
-		case <-look.C:
-			var again time.Duration
-			again, err = k.look()
-			look.Reset(again)
 		case <-watch.C:
-			err = k.watch()
+			err = errors.Join(k.look(), k.watch())
+		case <-k.lookDue:
+			err = k.look()
 		case u := <-k.Upgrade:
 			k.begin(u)
 		case <-k.trialDue():
@@ -146,19 +142,21 @@ func (k *keeper) supervise(ctx context.Context) error {
 	}
 }
 
-// look finds a server that cannot be reaped although its first thread is dead, since another one is stuck in the kernel, and
-// says when to look again. It takes two looks: every process that dies is in that state for a moment.
-func (k *keeper) look() (time.Duration, error) {
+// look finds a server that cannot be reaped although its first thread is dead, since another one is stuck in the kernel. It takes
+// two looks: every process that dies is in that state for a moment.
+func (k *keeper) look() error {
+	k.lookDue = nil
 	s := k.server
 	switch {
 	case s == nil || !s.zombie():
-		return lookInterval, nil
+		return nil
 	case !s.suspect:
 		s.suspect = true
-		return lookAgain, nil
+		k.lookDue = time.After(lookAgain)
+		return nil
 	}
 	s.kill() // in case its other threads are well
-	return lookInterval, k.serverDied(errors.New("killed, but some of its threads are stuck"))
+	return k.serverDied(errors.New("killed, but some of its threads are stuck"))
 }
 
 func (k *keeper) handle(e event) error {

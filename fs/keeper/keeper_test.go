@@ -108,7 +108,7 @@ func (m *monitor) takeOvers() (all []time.Duration) {
 // A server whose first thread is dead while another is stuck in the kernel cannot be reaped, and must not be waited for.
 func TestServerIsReplacedWhenItsLeaderIsAZombie(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, "SERVER_LEADER_ENDS=1")
+	m := newMonitor(t, "SERVER_LEADER_ENDS=1", "PROBE="+fast.String())
 	first := m.serving(1)
 	m.serving(2)
 	m.cat(t)
