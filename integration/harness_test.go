@@ -28,6 +28,7 @@ var scratch string
 var roles = map[string]func(args []string) error{
 	"read":  readRole,
 	"write": writeRole,
+	"hold":  holdRole,
 }
 
 const roleVariable = "KINGPIN_TEST_ROLE"
@@ -171,7 +172,7 @@ func startMonitor(t *testing.T, o Options) *Monitor {
 		t.Fatal(err)
 	}
 	limit := watchdog
-	if soaking {
+	if rounds(0, 1) > 0 { // there is time
 		limit = time.Hour
 	}
 	if deadline, ok := t.Deadline(); ok {

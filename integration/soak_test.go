@@ -55,3 +55,9 @@ func TestSoakServerKilled(t *testing.T) {
 		r.finish(t)
 	}
 }
+
+// TestSoakUpgrade is TestUpgradeUnderLoad for as long as it takes.
+func TestSoakUpgrade(t *testing.T) { upgradeUnderLoad(t, rounds(5, 50)) }
+
+// TestSoakKills is TestUpgradeKillsUnderLoad for as long as it takes.
+func TestSoakKills(t *testing.T) { killUnderLoad(t, rounds(5, 200), rounds(5, 50)) }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -115,7 +116,8 @@ func openSized(path string) (*os.File, int, error) {
 // sightings are what a reader has to say in the end.
 type sightings struct {
 	Reads, Versions, Torn, Backwards, Failed int
-	First                                    string // the first thing that was wrong, in words
+	First                                    string        // the first thing that was wrong, in words
+	Longest                                  time.Duration // a read took, from open to close
 }
 
 func (s *sightings) wrong(count *int, format string, args ...any) {
@@ -135,7 +137,9 @@ func readRole(args []string) error {
 	}()
 	var s sightings
 	for last := -1; !over.Load(); s.Reads++ {
+		began := time.Now()
 		content, err := mode(path)
+		s.Longest = max(s.Longest, time.Since(began))
 		if errors.Is(err, errTorn) {
 			s.wrong(&s.Torn, "%v", err)
 			continue
@@ -186,7 +190,7 @@ func writeRole(args []string) error {
 	return nil
 }
 
-// reader is a process in readRole.
+// reader is a process in a role that ends with its sightings.
 type reader struct {
 	mode string
 	cmd  *exec.Cmd
@@ -196,7 +200,12 @@ type reader struct {
 
 func startReader(t *testing.T, path, mode string) *reader {
 	t.Helper()
-	cmd := role(t.Context(), t, "read", path, mode)
+	return startRole(t, "read", path, mode)
+}
+
+func startRole(t *testing.T, name, path, mode string) *reader {
+	t.Helper()
+	cmd := role(t.Context(), t, name, path, mode)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
