@@ -33,8 +33,8 @@ const (
 )
 
 // Publish makes a body the current version of a config everywhere, and has it on this machine's disk when it returns. What it
-// returns is what is current then: the bytes of the present version again make no version. If this machine does not follow
-// the name the entry has no Stamp.
+// returns is what is current then: the bytes of the present version again make no version, though a compare-and-set that lost with
+// them has lost. If this machine does not follow the name the entry has no Stamp.
 //
 // ErrConflict: somebody else published first, and his version has been brought home, so that the caller may rebase and try again.
 // ErrInvalid, ErrTooLarge, ErrNotExist, ErrUnreachable, ErrTimeout: nothing changed. ErrUnknown: it may have been published, and
@@ -148,11 +148,12 @@ func (m *Mirror) judge(t task, p Publication, state registry.State) (present, er
 	switch {
 	case err != nil:
 		return now, fmt.Errorf("not published: %w", err)
-	case now.is(p.Body):
-		return now, nil
 	case p.CompareAndSet && state.Version != p.Base:
+		// Also if the bytes are the same: who adds one to a number has lost the race to who did so too.
 		now.entry.Version = state.Version
 		return now, conflict(p, now)
+	case now.is(p.Body):
+		return now, nil
 	}
 	return now, now.guard(p)
 }

@@ -73,7 +73,7 @@ func TestSameBytesMakeNoVersion(t *testing.T) {
 		first, err := m.Publish(w.Context(), write(spam, "casino"))
 		w.must(err)
 		again := write(spam, "casino")
-		again.Base, again.CompareAndSet = "1.5", true // whatever it was made from
+		again.Base, again.CompareAndSet = first.Version, true
 		second, err := m.Publish(w.Context(), again)
 		w.must(err)
 		if first != second {
@@ -81,6 +81,26 @@ func TestSameBytesMakeNoVersion(t *testing.T) {
 		}
 		if s := m.Stats().Publications; s.OK != 1 || s.Same != 2 {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Two machines add one to the same number, and come to the same bytes: the second one has lost, or an addition would be.
+func TestLoserOfACompareAndSetIsToldThoughItsBytesAreThere(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		a, b := w.boot("a", follows(web)), w.boot("b", follows(web))
+		base := a.publish(write(spam, "1"))
+		b.has("config/"+string(spam), "1")
+		for _, m := range []*machine{a, b} {
+			two := write(spam, "2")
+			two.Base, two.CompareAndSet = base, true
+			_, err := m.Publish(w.Context(), two)
+			if m == a {
+				w.must(err)
+			} else {
+				w.is(err, registry.ErrConflict)
+			}
 		}
 	})
 }
