@@ -14,6 +14,7 @@ func monitorFlags() []option {
 	return append(settings(), confOption(),
 		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
 		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
+		option{name: "rescue", value: false, usage: "only bind the plain files over a mount whose monitor is dead, if there is one"},
 		option{name: "demo", value: false, usage: "give a registry that is new a config to play with"},
 		option{name: "hints", value: false, usage: "say on stderr what to try, as at a terminal"},
 	)
@@ -39,7 +40,10 @@ Without --zookeeper the registry is embedded: one file in the state directory, f
 not exist in it is created. With --zookeeper and --s3-bucket the machine is part of a fleet; a --dependency that does not exist
 there is waited for. Neither has to be reachable: what is here is served, and updates come when they can.
 
-SIGTERM and Ctrl-C finish the publishes under way and unmount.`,
+SIGTERM and Ctrl-C finish the publishes under way and unmount.
+
+--rescue is for ExecStopPost= of a service: when the whole monitor was killed, it lays the plain files, read only, over the dead
+mount, until the next monitor mounts over them. After a clean stop, and beside a monitor that lives, it does nothing.`,
 		},
 		{
 			name: "upgrade", brief: "hand the mount to another binary without a gap", run: runUpgrade,

@@ -48,6 +48,9 @@ func (set monitorSettings) roots() []registry.Dependency {
 	return append(slices.Clone(set.dependencies), registry.BaseDependency)
 }
 
+// files is where the plain files are.
+func (set monitorSettings) files() string { return filepath.Join(set.state, "files") }
+
 // maxMaxBody is the largest --max-body: a body passes through memory whole.
 const maxMaxBody = 1 << 30
 
@@ -77,7 +80,7 @@ func (r resolved) settings() (monitorSettings, error) {
 	if !set.noMount && (set.state == set.mount || within(set.state, set.mount)) {
 		return set, fmt.Errorf("state %s is inside the mount %s, which would hide it", set.state, set.mount)
 	}
-	if files := filepath.Join(set.state, "files"); !set.noMount && (set.mount == files || within(set.mount, files)) {
+	if files := set.files(); !set.noMount && (set.mount == files || within(set.mount, files)) {
 		return set, fmt.Errorf("mount %s is inside the plain files %s, which it would hide", set.mount, files)
 	}
 	return set, set.findGroup()
@@ -160,6 +163,12 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 		inv.say("the configuration is valid")
 		return nil
 	}
+	if inv.bool("rescue") {
+		if set.noMount {
+			return nil // there is nothing that could be dead
+		}
+		return noErrno(keeper.Rescue(set.mount, set.files()))
+	}
 	if set.demo = inv.bool("demo"); set.demo && set.fleet != nil {
 		return wrongUsage("--demo is for a registry of this machine alone, and --zookeeper says that it is in a fleet")
 	}
@@ -191,7 +200,7 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 	socket.Go(func() { o.serve(taking) })
 	err = keeper.Run(ctx, keeper.Config{
 		Mount: set.mount, Server: append([]string{self, "__server"}, flags...), Poker: []string{self, "__poker"},
-		Under: filepath.Join(set.state, "files"), Upgrade: o.upgrades, Logger: log,
+		Under: set.files(), Upgrade: o.upgrades, Logger: log,
 	})
 	stop()
 	socket.Wait()
