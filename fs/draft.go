@@ -125,19 +125,29 @@ func (d *draft) readAt(p []byte, off int64) (int, error) {
 	return copy(p, d.buf[off:]), nil
 }
 
+// errGone is why a descriptor whose bytes were refused takes no others: what it had would be missing in what it publishes.
+var errGone = fmt.Errorf("earlier bytes of this file were refused: %w", registry.ErrUnknown)
+
+// atEnd is the offset of what is appended. The kernel's own offset is the size that it last saw, and the draft may have grown since: by
+// what a lost race put in front of the bytes that it has.
+const atEnd = -1
+
 // writeAt changes the draft's bytes; limit is the size that a body may have.
 func (d *draft) writeAt(p []byte, off, limit int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.failed != nil {
-		return fmt.Errorf("earlier bytes of this file were refused: %w", registry.ErrUnknown)
+		return errGone
+	}
+	if err := d.ensure(); err != nil {
+		return d.fail(err)
+	}
+	if off == atEnd {
+		off = int64(len(d.buf))
 	}
 	end := off + int64(len(p))
 	if end > limit {
 		return d.fail(fmt.Errorf("%d bytes, at most %d: %w", end, limit, registry.ErrTooLarge))
-	}
-	if err := d.ensure(); err != nil {
-		return d.fail(err)
 	}
 	if err := d.checkJSON(p, off); err != nil {
 		return d.fail(fmt.Errorf("the config holds JSON: %w", err))
@@ -177,6 +187,9 @@ func (d *draft) checkJSON(p []byte, off int64) error {
 func (d *draft) truncate(size int64, byOpen bool, limit int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.failed != nil {
+		return errGone
+	}
 	if size > limit {
 		return fmt.Errorf("%d bytes, at most %d: %w", size, limit, registry.ErrTooLarge)
 	}
@@ -225,6 +238,29 @@ func (d *draft) changed() {
 	d.dirty = true
 	d.edits++
 	d.modified = now()
+}
+
+// attempt is what a draft was when a publication of it began.
+type attempt struct {
+	edits, size int
+	rebased     bool // its bytes were put behind those of others since
+}
+
+// published has the draft go on from the version e that was made of it, with these bytes. What was changed meanwhile is still to
+// be published. d.mu is held.
+func (d *draft) published(e disk.Entry, body []byte, a attempt) {
+	switch {
+	case d.edits == a.edits:
+		d.base, d.buf, d.dirty = e, body, false
+	case d.appends:
+		d.base, d.buf = e, append(body, d.buf[a.size:]...)
+	case !a.rebased:
+		d.base = e
+		return
+	default:
+		return // it has changed what was there without the bytes of others: that race is lost
+	}
+	d.start0 = int64(len(body))
 }
 
 // release drops one descriptor of the draft; last says that it was the last one.

@@ -86,13 +86,15 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 		d.mu.Unlock()
 		return disk.Entry{}, err
 	}
-	edits, p := d.edits, f.publication(d, gesture)
-	appended := d.appends && d.base.Stamp != 0
+	appended := d.appends && d.base.Stamp != 0 && d.expect == nil
+	p := f.publication(d, gesture)
+	a := attempt{edits: d.edits, size: len(p.Body)}
 	tail := p.Body[min(d.start0, int64(len(p.Body))):]
 	d.mu.Unlock()
 
 	e, err := f.o.Publish(ctx, p)
 	for try := 0; appended && errors.Is(err, registry.ErrConflict) && try < maxRebases; try++ {
+		a.rebased = true
 		if p, err = f.rebase(d, p, tail); err == nil {
 			e, err = f.o.Publish(ctx, p)
 		}
@@ -103,12 +105,7 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 	if err != nil {
 		return disk.Entry{}, d.fail(err)
 	}
-	d.base = e
-	if d.edits == edits {
-		d.dirty = false
-		d.buf = p.Body
-		d.start0 = int64(len(d.buf))
-	}
+	d.published(e, p.Body, a)
 	f.forgive(d.file.String())
 	return e, nil
 }

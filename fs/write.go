@@ -169,7 +169,11 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 	if h == nil || h.draft == nil {
 		return 0, fuse.EIO // a draft of a server that died: saying OK would lose a write
 	}
-	if err := h.draft.writeAt(data, int64(in.Offset), f.o.MaxBody); err != nil {
+	off := int64(in.Offset)
+	if in.Flags&syscall.O_APPEND != 0 {
+		off = atEnd
+	}
+	if err := h.draft.writeAt(data, off, f.o.MaxBody); err != nil {
 		return 0, f.refuse(h.draft.file.String(), h.draft.caller, err)
 	}
 	return uint32(len(data)), fuse.OK
