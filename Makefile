@@ -118,7 +118,7 @@ soak: tools
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; done
 
-bench: bin/kingpin bin/bench
+bench: bin/kingpin bin/bench $(VERSITYGW)
 	@.ci/tools bench
 	@.ci/leave-nothing $(sudo) bin/bench -kingpin bin/kingpin
 

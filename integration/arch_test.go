@@ -55,7 +55,7 @@ var arrows = map[string][]string{
 	"registry/decider":      {"registry", "registry/follow", "registry/manageddata"},
 	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe},
 	"integration":           {sys},
-	"integration/bench":     {"integration", "registry", "registry/embedded", sys},
+	"integration/bench":     {"integration", "integration/server", "registry", "registry/embedded", aws, zk, sys},
 	"integration/fleet":     {"integration", "integration/server"},
 	"integration/server":    {},
 }

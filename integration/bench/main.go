@@ -1,8 +1,8 @@
 // Bench measures the built binary beside the bare thing in the same run, and prints one table.
 //
 // Figures are medians of five rounds in which ours and the bare one take turns. A client runs pinned to one core beside its
-// server, since waking another core would be most of what is measured. Nothing is asserted: a machine under load prints
-// worse figures, and the ratio is what to look at.
+// server, since waking another core would be most of what is measured; only a fleet, with its servers, has all cores. Nothing is
+// asserted: a machine under load prints worse figures, and the ratio is what to look at.
 package main
 
 import (
@@ -26,6 +26,7 @@ type bench struct {
 	names   int    // configs of the large state
 	rounds  int
 	idle    time.Duration
+	only    string // the part to measure; empty: all of them
 	rows    []row
 }
 
@@ -35,6 +36,7 @@ func main() {
 	flag.IntVar(&b.names, "names", 10_000, "`how many` configs a machine follows")
 	flag.IntVar(&b.rounds, "rounds", 5, "`how often` each figure is measured; the median counts")
 	flag.DurationVar(&b.idle, "idle", 30*time.Second, "`how long` to look at an idle monitor")
+	flag.StringVar(&b.only, "only", "", "the `part` to measure: reads, publishes, scale or fleet")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -54,9 +56,16 @@ func (b *bench) run(ctx context.Context) (err error) {
 	defer func() {
 		err = errors.Join(err, integration.Unmount(b.dir), os.RemoveAll(b.dir))
 	}()
-	for _, measure := range []func(context.Context) error{b.reads, b.publishes, b.scale} {
-		if err := measure(ctx); err != nil {
-			return err
+	parts := []struct {
+		name    string
+		measure func(context.Context) error
+	}{{"reads", b.reads}, {"publishes", b.publishes}, {"scale", b.scale}, {"fleet", b.fleets}}
+	for _, part := range parts {
+		if b.only != "" && b.only != part.name {
+			continue
+		}
+		if err := part.measure(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	fmt.Printf("\n%s", table(b.rows))
