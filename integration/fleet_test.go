@@ -204,14 +204,14 @@ func TestFleetRapidUpdates(t *testing.T) {
 
 // order reads a file of numbers again and again, and complains if they go down.
 type order struct {
-	over chan struct{}
-	done chan error
-	seen int
+	over   chan struct{}
+	done   chan error
+	values map[int]bool // seen
 }
 
 func watchOrder(t *testing.T, path string) *order {
 	t.Helper()
-	o := &order{over: make(chan struct{}), done: make(chan error, 1)}
+	o := &order{over: make(chan struct{}), done: make(chan error, 1), values: map[int]bool{}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -245,7 +245,7 @@ func (o *order) watch(ctx context.Context, path string) error {
 			return fmt.Errorf("%d came after %d", n, last)
 		}
 		if n > last {
-			o.seen++
+			o.values[n] = true
 		}
 		last = n
 	}
@@ -258,5 +258,5 @@ func (o *order) stop(t *testing.T) int {
 	if err := <-o.done; err != nil {
 		t.Error(err)
 	}
-	return o.seen
+	return len(o.values)
 }
