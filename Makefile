@@ -110,8 +110,9 @@ integration-1:
 	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m ./fs/...
 	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m -run '$(load)' ./integration
 
-soak: tools
-	@.ci/leave-nothing .ci/gotest -tags soak -count=1 -timeout 2h -run Soak ./integration
+soak: tools $(VERSITYGW)
+	@KINGPIN_SOAK=1 .ci/leave-nothing .ci/gotest -tags soak -count=1 -timeout 2h $(packages)
+	@KINGPIN_SOAK=1 .ci/leave-nothing .ci/gotest -tags soak -count=1 -timeout 2h -run 'Soak|Fleet|Upgrade' ./integration
 	@go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
 		for target in $$(grep -hoE '^func Fuzz\w+' "$$dir"/*_test.go | cut -d' ' -f2); do \
 			echo "== $$package $$target"; \

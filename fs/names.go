@@ -74,7 +74,7 @@ func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, cur
 		return err
 	}
 	d.mu.Lock()
-	d.origin, d.base, d.dirty = e, e, false
+	d.base, d.dirty = e, false
 	d.mu.Unlock()
 	f.forgive(target.String())
 	return nil

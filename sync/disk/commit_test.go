@@ -211,7 +211,9 @@ func TestWaitingCommitsShareOneWaitForTheDisk(t *testing.T) {
 			<-release
 		}
 	}})
+	mu.Lock()
 	armed = true
+	mu.Unlock()
 	var all sync.WaitGroup
 	all.Go(func() { commit(t, s, config("config.first"), 1, "x") })
 	<-reached
