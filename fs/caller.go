@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/user"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // caller is who made a request. It is recorded when a file is opened: by the time it is closed the process may be gone.
@@ -126,8 +128,8 @@ func dying(thread uint32) bool {
 	return false
 }
 
-// writable counts the descriptors through which a process can still write to an inode. Unknown counts as none.
-func writable(process uint32, ino uint64) int {
+// writable counts the descriptors through which a process can still write to a draft, that shows itself as ino. Unknown counts as none.
+func writable(process uint32, draft, ino uint64) int {
 	dir := procPath(process, "fdinfo")
 	fds, err := os.ReadDir(dir)
 	if err != nil {
@@ -149,9 +151,27 @@ func writable(process uint32, ino uint64) int {
 				inode, _ = strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 			}
 		}
-		if inode == ino && flags&syscall.O_ACCMODE != syscall.O_RDONLY {
-			count++
+		if inode != ino || flags&syscall.O_ACCMODE == syscall.O_RDONLY {
+			continue
 		}
+		if node := nodeOf(process, fd.Name()); classify(node) == draftClass && node != draft {
+			continue // of a server that died: nothing is written through it any more
+		}
+		count++
 	}
 	return count
+}
+
+// inodeAndGeneration is the type of the file handles that FUSE makes: FILEID_INO64_GEN of linux/exportfs.h. They are the upper and the lower
+// half of the node id, and the generation.
+const inodeAndGeneration = 0x81
+
+// nodeOf is the node id behind a descriptor of a process; 0 if it cannot be told. The kernel answers by itself: nothing is asked of us.
+func nodeOf(process uint32, fd string) uint64 {
+	handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, procPath(process, "fd/"+fd), unix.AT_SYMLINK_FOLLOW)
+	if err != nil || handle.Type() != inodeAndGeneration || handle.Size() < 8 {
+		return 0
+	}
+	b := handle.Bytes()
+	return uint64(binary.NativeEndian.Uint32(b))<<32 | uint64(binary.NativeEndian.Uint32(b[4:]))
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -112,4 +113,36 @@ func TestAppendToTheVersionThatWasMeant(t *testing.T) {
 		t.Errorf("close: %v, want %v", err, syscall.ESTALE)
 	}
 	m.wantSoon("config/"+aConfig, "theirs\n")
+}
+
+// TestSomebodyElsesLookHidesNothing: that another user looks for the name of a scratch file and does not see it, is not remembered
+// against its owner.
+func TestSomebodyElsesLookHidesNothing(t *testing.T) {
+	m := start(t)
+	if err := os.Chmod(filepath.Dir(filepath.Dir(m.mount)), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.shell(`echo mine > $d/.mine
+setpriv --reuid=1234 --clear-groups cat $d/.mine 2> /dev/null
+cat $d/.mine`)
+	if err != nil || out != "mine\n" {
+		t.Errorf("%v: %q", err, out)
+	}
+}
+
+// TestCloseBesideADeadDescriptor: a process that still holds a descriptor of a draft that died with its server, closes another one: that
+// is published before the close returns.
+func TestCloseBesideADeadDescriptor(t *testing.T) {
+	m := start(t)
+	dead, err := os.OpenFile(m.config(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Close()
+	m.killServer()
+	eventually(t, "a server takes orders", func() bool { return m.tryOrder("/hold?name="+aConfig, "300ms") == nil })
+	if err := os.WriteFile(m.config(), []byte("second\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	m.want("config/"+aConfig, "second\n")
 }

@@ -32,7 +32,7 @@ func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse
 	}
 	// A negative answer that the kernel may keep, but for the poker and names private to somebody.
 	out.NodeId = 0
-	if kindOfDir(parent) != 0 || parent == rootNode {
+	if (kindOfDir(parent) != 0 || parent == rootNode) && !f.private(parent, name) {
 		out.SetEntryTimeout(briefly)
 		return fuse.OK
 	}

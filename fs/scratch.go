@@ -113,6 +113,13 @@ func (f *FS) scratchOf(parent uint64, name string, uid uint32) *draft {
 	return d
 }
 
+// private says whether a name is a scratch file of somebody's. The kernel would show everybody what it remembers about a name.
+func (f *FS) private(parent uint64, name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return parent == configNode && f.scratch[scratchName(name)] != nil
+}
+
 func (f *FS) lookupScratch(in *fuse.InHeader, parent uint64, name string, out *fuse.EntryOut) bool {
 	d := f.scratchOf(parent, name, in.Uid)
 	if d == nil {

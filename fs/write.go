@@ -273,7 +273,7 @@ func (f *FS) finalFlush(d *draft, thread uint32) bool {
 		d.mu.Unlock()
 		return false
 	}
-	return process == 0 || f.draftsOf(process, d.file) > 1 || writable(process, ino) == 0
+	return process == 0 || f.draftsOf(process, d.file) > 1 || writable(process, d.node, ino) == 0
 }
 
 // draftsOf counts the drafts of one file that a process has open: their descriptors cannot be told apart from outside.
