@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,44 +18,40 @@ var publishing = []struct {
 	name string
 	op   int32
 }{
-	{"look", 4},
-	{"take a place in the queue", 1},
-	{"list the queue", 12},
-	{"commit", 14},
-	{"leave the queue", 2},
+	{"look", opGet},
+	{"take a place in the queue", opCreate},
+	{"list the queue", opChildren},
+	{"commit", opMulti},
+	{"leave the queue", opDelete},
 }
 
 // TestAdvanceSurvivesALossAtEachStep: whichever request of a publish is lost, before or after the server has it, and whether the
 // session outlives it or not, the publish succeeds once, the index is written once, and the lock is free.
 func TestAdvanceSurvivesALossAtEachStep(t *testing.T) {
 	for _, expires := range []bool{false, true} {
-		for _, afterwards := range []bool{false, true} {
+		for _, v := range []verdict{cutBefore, cutAfter} {
 			for _, step := range publishing {
-				name := fmt.Sprintf("%s/cut afterwards %v/session expires %v", step.name, afterwards, expires)
+				name := fmt.Sprintf("%s/cut afterwards %v/session expires %v", step.name, v == cutAfter, expires)
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
-					testLossAt(t, step.op, afterwards, expires)
+					testLossAt(t, step.op, v, expires)
 				})
 			}
 		}
 	}
 }
 
-func testLossAt(t *testing.T, lost int32, afterwards, expires bool) {
+func testLossAt(t *testing.T, lost int32, v verdict, expires bool) {
 	p, c, beside, chroot := behind(t, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: 20 * time.Millisecond})
 	must(t, beside.Create(t.Context(), blacklist.Pointer()))
 	advance(t, beside, blacklist.Pointer(), "", v1)
 	connected(t, c)
-	var cuts atomic.Int32
 	cutOff := make(chan struct{})
-	p.See(func(op int32, cut func(bool)) {
-		if op == lost && cuts.Add(1) == 1 {
-			cut(afterwards)
-			if expires {
-				p.change(func() { p.shut = true })
-			}
-			close(cutOff)
+	seen := p.Once(lost, v, func() {
+		if expires {
+			p.change(func() { p.shut = true })
 		}
+		close(cutOff)
 	})
 	if expires {
 		go func() {
@@ -83,7 +78,7 @@ func testLossAt(t *testing.T, lost int32, afterwards, expires bool) {
 	if err != nil || s.Version != v2 || indexes != 1 {
 		t.Errorf("advance: %+v, %v, and %d indexes written", s, err, indexes)
 	}
-	if cuts.Load() == 0 {
+	if seen() == 0 {
 		t.Error("nothing was cut, so this proves nothing")
 	}
 	z, err := shared()
@@ -107,20 +102,16 @@ func testLossAt(t *testing.T, lost int32, afterwards, expires bool) {
 // it will never be, and trying again with the same token tells.
 func TestAdvanceWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	for _, afterwards := range []bool{false, true} {
-		t.Run(fmt.Sprintf("cut afterwards %v", afterwards), func(t *testing.T) {
+	for _, v := range []verdict{cutBefore, cutAfter} {
+		t.Run(fmt.Sprintf("cut afterwards %v", v == cutAfter), func(t *testing.T) {
 			p, c, beside, _ := behind(t, hasty)
 			must(t, beside.Create(t.Context(), blacklist.Pointer()))
 			advance(t, beside, blacklist.Pointer(), "", v1)
 			connected(t, c)
 			ctx, cancel := context.WithCancel(t.Context())
-			var once atomic.Bool
-			p.See(func(op int32, cut func(bool)) {
-				if op == 14 && !once.Swap(true) {
-					p.change(func() { p.shut = true })
-					cut(afterwards)
-					cancel()
-				}
+			p.Once(opMulti, v, func() {
+				p.change(func() { p.shut = true })
+				cancel()
 			})
 			_, err := c.Advance(ctx, blacklist.Pointer(), v1, v2, nil)
 			refused(t, err, registry.ErrUnknown, "advance")
@@ -149,13 +140,8 @@ func TestAdvanceWithoutLock(t *testing.T) {
 	p, c, beside, chroot := behind(t, o)
 	must(t, beside.Create(t.Context(), blacklist.Pointer()))
 	var base registry.Version
-	for i, afterwards := range []bool{false, true} {
-		var cuts atomic.Int32
-		p.See(func(op int32, cut func(bool)) {
-			if op == 14 && cuts.Add(1) == 1 {
-				cut(afterwards)
-			}
-		})
+	for i, v := range []verdict{cutBefore, cutAfter} {
+		p.Once(opMulti, v, nil)
 		next := registry.Version(fmt.Sprintf("1795296200.%09d", i))
 		advance(t, c, blacklist.Pointer(), base, next)
 		base = next
@@ -207,19 +193,17 @@ func TestPlaceIsRemoved(t *testing.T) {
 	z, err := shared()
 	must(t, err)
 	conn := raw(t, z.Addr)
-	var commits atomic.Int32
-	p.See(func(op int32, _ func(bool)) {
-		if op == 14 && commits.Add(1) == 1 {
-			lock := chroot + string(blacklist.Pointer()) + ".lock"
-			queue, _, _ := conn.Children(lock)
-			for _, name := range queue {
-				conn.Delete(lock+"/"+name, -1)
-			}
+	commits := p.Once(opMulti, pass, func() {
+		lock := chroot + string(blacklist.Pointer()) + ".lock"
+		queue, _, _ := conn.Children(lock)
+		for _, name := range queue {
+			conn.Delete(lock+"/"+name, -1)
 		}
 	})
-	advance(t, c, blacklist.Pointer(), "", v1)
-	if commits.Load() != 2 {
-		t.Errorf("%d commits", commits.Load())
+	_, err = c.Advance(t.Context(), blacklist.Pointer(), "", v1, func(context.Context) error { return nil })
+	must(t, err)
+	if n := commits(); n != 2 {
+		t.Errorf("%d commits", n)
 	}
 }
 
@@ -248,12 +232,9 @@ func TestPointerIsReplaced(t *testing.T) {
 			z, err := shared()
 			must(t, err)
 			conn := raw(t, z.Addr)
-			var commits atomic.Int32
-			p.See(func(op int32, _ func(bool)) {
-				if op == 14 && commits.Add(1) == 1 {
-					if err := meddle.do(conn, chroot+string(blacklist.Pointer())); err != nil {
-						t.Error(err)
-					}
+			p.Once(opMulti, pass, func() {
+				if err := meddle.do(conn, chroot+string(blacklist.Pointer())); err != nil {
+					t.Error(err)
 				}
 			})
 			_, err = c.Advance(t.Context(), blacklist.Pointer(), v1, v2, func(context.Context) error {
@@ -262,6 +243,42 @@ func TestPointerIsReplaced(t *testing.T) {
 			})
 			refused(t, err, meddle.want, "advance")
 		})
+	}
+}
+
+// TestAdvanceOvertaken: the connection is lost in the commit, and before there is another somebody publishes without the lock. One
+// change since then can only be his, so ours is none; of two the first may have been ours.
+func TestAdvanceOvertaken(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[verdict]error{cutBefore: registry.ErrConflict, cutAfter: registry.ErrUnknown} {
+		p, c, beside, chroot := behind(t, hasty)
+		must(t, beside.Create(t.Context(), blacklist.Pointer()))
+		advance(t, beside, blacklist.Pointer(), "", v1)
+		connected(t, c)
+		z, err := shared()
+		must(t, err)
+		conn, path := raw(t, z.Addr), chroot+string(blacklist.Pointer())
+		p.Once(opMulti, v, func() { p.change(func() { p.shut = true }) })
+		outcome := make(chan error, 1)
+		go func() {
+			_, err := c.Advance(context.Background(), blacklist.Pointer(), v1, v2, nil)
+			outcome <- err
+		}()
+		eventually(t, func() error {
+			data, _, err := conn.Get(path)
+			switch {
+			case err != nil:
+				return err
+			case v == cutAfter && string(data) != string(v2):
+				return fmt.Errorf("it is at %q", data)
+			}
+			return unlessUnreachable(c.Err())
+		})
+		_, err = conn.Set(path, []byte(v3), -1)
+		must(t, err)
+		p.Open()
+		refused(t, <-outcome, want, "advance")
+		advance(t, beside, blacklist.Pointer(), v3, v2)
 	}
 }
 

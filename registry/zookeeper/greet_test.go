@@ -138,6 +138,7 @@ func TestServerIsNone(t *testing.T) {
 		"a session and nothing more":          greeted,
 		"a session and nonsense":              append(bytes.Clone(greeted), 0, 0, 0, 3, 1, 2, 3),
 		"a greeting and an empty message":     append(bytes.Clone(whole), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"a greeting and an event too short":   append(bytes.Clone(whole), 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
 		"a greeting and far too much":         append(bytes.Clone(whole), bytes.Repeat([]byte{0xff}, 100)...),
 		"a greeting and a negative event":     append(bytes.Clone(whole), 0, 0, 0, 28, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0xff, 0xff, 0xff, 0xf0),
 		"a greeting and an answer too short":  append(bytes.Clone(whole), 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0),

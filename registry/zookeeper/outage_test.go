@@ -186,6 +186,25 @@ func once(t *testing.T, m registry.Membership) bool {
 	return true
 }
 
+// TestOldSessionLives on when ours is a new one. The member moves from the one to the other, is never gone, and never there twice.
+func TestOldSessionLives(t *testing.T) {
+	t.Parallel()
+	p, c, beside, chroot := behind(t, zookeeper.Options{SessionTimeout: time.Minute, MaxBackoff: 20 * time.Millisecond})
+	populate(t, beside)
+	seen := membersOf(t, beside, users)
+	join(t, c, users, registry.Member{Endpoint: "10.0.0.1:9090"})
+	first := seen.until(t, "the member", serve(1))
+	c.ForgetSession()
+	p.Cut()
+	seen.until(t, "that it has moved", func(m registry.Membership) bool { return serve(1)(m) && m.Order > first.Order })
+	z, err := shared()
+	must(t, err)
+	ours(t, c, raw(t, z.Addr), chroot+string(users.Pointer()))
+	if s := c.Stats(); s.Connections != 2 {
+		t.Errorf("%d connections", s.Connections)
+	}
+}
+
 // TestHalfOpen: the wire takes everything and gives nothing. Every call ends with its ctx, and the client finds out.
 func TestHalfOpen(t *testing.T) {
 	t.Parallel()
@@ -399,7 +418,6 @@ func TestUpdatesInARow(t *testing.T) {
 // TestEachCallSurvivesALoss: a connection that is lost before or after a request reaches the server costs no call its answer.
 func TestEachCallSurvivesALoss(t *testing.T) {
 	t.Parallel()
-	const opCreate, opDelete, opChildren, opGet, opMulti = 1, 2, 12, 4, 14
 	steps := []struct {
 		name string
 		op   int32
@@ -431,25 +449,73 @@ func TestEachCallSurvivesALoss(t *testing.T) {
 			return err
 		}},
 	}
-	for _, afterwards := range []bool{false, true} {
+	for _, v := range []verdict{cutBefore, cutAfter} {
 		p, c, beside, _ := behind(t, hasty)
 		populate(t, beside)
 		connected(t, c)
 		for _, step := range steps {
-			var cuts atomic.Int32
-			p.See(func(op int32, cut func(bool)) {
-				if op == step.op && cuts.Add(1) == 1 {
-					cut(afterwards)
-				}
-			})
+			seen := p.Once(step.op, v, nil)
 			if err := step.do(c, t.Context()); err != nil {
-				t.Errorf("%s, cut afterwards: %v: %v", step.name, afterwards, err)
+				t.Errorf("%s, verdict %d: %v", step.name, v, err)
 			}
-			if cuts.Load() < 2 {
-				t.Errorf("%s, cut afterwards: %v: %d such requests seen, the test proves nothing", step.name, afterwards, cuts.Load())
+			if seen() < 2 {
+				t.Errorf("%s, verdict %d: %d such requests seen, so this proves nothing", step.name, v, seen())
 			}
 		}
 	}
+}
+
+// TestUnansweredCall: a server that answers pings and not a call has lost it. So the connection is replaced, and the call made again.
+func TestUnansweredCall(t *testing.T) {
+	t.Parallel()
+	p, c, beside, _ := behind(t, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: 20 * time.Millisecond})
+	populate(t, beside)
+	connected(t, c)
+	p.Once(opGet, swallow, nil)
+	if s, err := c.State(t.Context(), blacklist.Pointer()); err != nil || !s.Exists {
+		t.Errorf("state: %+v, %v", s, err)
+	}
+	if s := c.Stats(); s.Reconnects["unanswered"] != 1 || s.Sessions != 1 {
+		t.Errorf("reconnects %v, %d sessions", s.Reconnects, s.Sessions)
+	}
+}
+
+// TestLeaveWhileAway: a member leaves while there is no connection. It is gone when there is one, and not only with the session.
+func TestLeaveWhileAway(t *testing.T) {
+	t.Parallel()
+	p, c, beside, _ := behind(t, zookeeper.Options{SessionTimeout: time.Minute, MaxBackoff: 20 * time.Millisecond})
+	populate(t, beside)
+	members := membersOf(t, beside, users)
+	leave := join(t, c, users, registry.Member{Endpoint: "10.0.0.1:9090"})
+	members.until(t, "the member", serve(1))
+	p.Shut()
+	eventually(t, func() error { return unlessUnreachable(c.Err()) })
+	leave()
+	if n := c.Stats().Debts; n != 1 {
+		t.Errorf("%d nodes are to be removed, want one", n)
+	}
+	p.Open()
+	members.until(t, "that nobody is there", serve(0))
+}
+
+// TestJoinAgainWhileAway: as before, but the same member comes back before anybody has seen it leave, with something else to say.
+func TestJoinAgainWhileAway(t *testing.T) {
+	t.Parallel()
+	p, c, beside, _ := behind(t, zookeeper.Options{SessionTimeout: time.Minute, MaxBackoff: 20 * time.Millisecond})
+	populate(t, beside)
+	members := membersOf(t, beside, users)
+	m := registry.Member{Endpoint: "10.0.0.1:9090", Node: registry.MemberNode("10.0.0.1:9090")}
+	leave := join(t, c, users, m)
+	members.until(t, "the member", serve(1))
+	p.Shut()
+	eventually(t, func() error { return unlessUnreachable(c.Err()) })
+	leave()
+	m.Weight = 7
+	join(t, c, users, m)
+	p.Open()
+	members.until(t, "what it says now", func(m registry.Membership) bool {
+		return once(t, m) && len(m.Members) == 1 && m.Members[0].Weight == 7
+	})
 }
 
 // TestFeedOfWhatCannotBe says so and goes on, as any feed.

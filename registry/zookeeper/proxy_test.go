@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -23,10 +24,18 @@ type proxy struct {
 	conns  map[net.Conn]bool
 	dials  int
 
-	// see is told of each message of a client, in the goroutine that forwards it: its operation, and what to do when it should
-	// be forwarded no more.
-	see func(op int32, cut func(afterwards bool))
+	see func(op int32) verdict
 }
+
+// verdict is what becomes of a client's message.
+type verdict int
+
+const (
+	pass      verdict = iota // it is forwarded
+	cutBefore                // the connection is lost, and the server has not got it
+	cutAfter                 // the connection is lost, and the server has got it
+	swallow                  // the server does not get it, and the connection stays
+)
 
 func startProxy(t testing.TB, target string) *proxy {
 	t.Helper()
@@ -90,18 +99,19 @@ func (p *proxy) forward(from, to net.Conn, asks bool) {
 		}
 		see := p.see
 		p.mu.Unlock()
-		var before, after bool
+		var v verdict
 		if asks && !first && see != nil {
-			see(int32(binary.BigEndian.Uint32(body[4:])), func(afterwards bool) { before, after = !afterwards, afterwards })
+			v = see(int32(binary.BigEndian.Uint32(body[4:])))
 		}
-		if before {
+		switch v {
+		case swallow:
+			continue
+		case cutBefore:
 			return
+		case cutAfter:
+			from.Close() // the answer finds nobody
 		}
-		if after {
-			// The server gets it, and the answer finds nobody.
-			from.Close()
-		}
-		if _, err := to.Write(append(head, body...)); err != nil || after {
+		if _, err := to.Write(append(head, body...)); err != nil || v == cutAfter {
 			return
 		}
 	}
@@ -147,5 +157,29 @@ func (p *proxy) Open() { p.change(func() { p.shut = false }) }
 // To sends new connections to another server.
 func (p *proxy) To(target string) { p.change(func() { p.target = target }) }
 
-// See sets what is told of each message of a client.
-func (p *proxy) See(see func(op int32, cut func(afterwards bool))) { p.change(func() { p.see = see }) }
+// See has each message of a client judged by its operation, in the goroutine that forwards it.
+func (p *proxy) See(see func(op int32) verdict) { p.change(func() { p.see = see }) }
+
+// Once judges the first message of an operation, and lets everything else pass. It returns how many of them were seen.
+func (p *proxy) Once(op int32, v verdict, then func()) (seen func() int) {
+	var n atomic.Int32
+	p.See(func(is int32) verdict {
+		if is != op || n.Add(1) != 1 {
+			return pass
+		}
+		if then != nil {
+			then()
+		}
+		return v
+	})
+	return func() int { return int(n.Load()) }
+}
+
+// The operations of ZooKeeper's protocol.
+const (
+	opCreate   = 1
+	opDelete   = 2
+	opGet      = 4
+	opChildren = 12
+	opMulti    = 14
+)
