@@ -24,6 +24,8 @@ type connection struct {
 	log    *slog.Logger
 	ended  chan struct{} // closed when the tree is unmounted
 	busy   sync.WaitGroup
+
+	resends bool // the kernel gives the next server what this one leaves unanswered
 }
 
 const (
@@ -77,6 +79,13 @@ func (c *connection) lead() {
 
 // answer has one request handled and writes the reply, if it has one.
 func (c *connection) answer(request, reply []byte) {
+	if c.resends && beginsDraft(request) && !c.f.isPoker(header(request)) {
+		c.f.gate.RLock()
+		defer c.f.gate.RUnlock()
+		if c.f.leaving {
+			return // the next server is given it
+		}
+	}
 	n, status := c.kernel.HandleRequest([][]byte{request}, [][]byte{reply})
 	if !status.Ok() { // not understood: an unanswered caller would wait for ever
 		n = refuseRequest(request, reply, syscall.Errno(status))
@@ -110,9 +119,24 @@ const (
 	opOpen        = 14
 	opRelease     = 18
 	opReleasedir  = 29
+	opCreate      = 35
 	opInterrupt   = 36
 	opBatchForget = 42
 )
+
+// beginsDraft says whether somebody opens a file to write it.
+func beginsDraft(request []byte) bool {
+	if len(request) < int(unsafe.Sizeof(fuse.OpenIn{})) {
+		return false
+	}
+	switch header(request).Opcode {
+	case opCreate:
+		return true
+	case opOpen:
+		return (*fuse.OpenIn)(unsafe.Pointer(&request[0])).Flags&syscall.O_ACCMODE != syscall.O_RDONLY
+	}
+	return false
+}
 
 // quick says whether a request is answered from memory.
 func (c *connection) quick(request []byte) bool {

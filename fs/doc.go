@@ -15,6 +15,6 @@
 //   - no handler calls into the mount or sends a notification to the kernel; the poker does (announce.go);
 //   - a handler may wait for the poker only where the kernel holds no directory lock: FLUSH, FSYNC, WRITE.
 //
-// Locks: FS.mu guards the tables of drafts, handles and scratch names, draft.mu one draft's buffer. FS.mu is never held while
+// Locks: FS.gate, then any other. FS.mu guards the tables of drafts, handles and scratch names, draft.mu one draft's buffer. FS.mu is never held while
 // draft.mu is taken, nor during I/O.
 package fs

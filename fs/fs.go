@@ -87,6 +87,9 @@ type FS struct {
 	serial    atomic.Uint64 // counts drafts and handles of this incarnation
 	deferring atomic.Bool   // deferrals is not empty
 
+	gate    sync.RWMutex // held for reading while a draft begins
+	leaving bool         // none begins here any more: another server takes over
+
 	mu        sync.Mutex
 	drafts    map[uint64]*draft      // by node id
 	handles   map[uint64]*handle     // by file handle, those that are not plain readers

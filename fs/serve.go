@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -72,11 +73,21 @@ const (
 	lastWords = 20 * time.Millisecond
 )
 
-// finish waits until nobody has a draft open, for a while: its bytes would be lost with this server.
+// finish waits until nobody has a draft open, for a while: its bytes would be lost with this server. From that moment on nobody
+// begins one: who comes to write waits for the next server.
 func (f *FS) finish() {
-	for deadline := time.Now().Add(finishTime); f.drafting() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(finishTime); !f.left() && time.Now().Before(deadline); {
 		<-time.After(cancelPoll)
 	}
+}
+
+func (f *FS) left() bool {
+	if !f.gate.TryLock() { // somebody is just opening; to wait for him here would keep the others out
+		return false
+	}
+	defer f.gate.Unlock()
+	f.leaving = f.leaving || !f.drafting()
+	return f.leaving
 }
 
 func (f *FS) drafting() bool {
@@ -116,6 +127,15 @@ func answerInit(kernel *fuse.ProtocolServer, request []byte) ([]byte, error) {
 	return reply[:n], nil
 }
 
+// resends says whether this reply to INIT has the kernel deliver once more what a server leaves unanswered.
+func resends(reply []byte) bool {
+	const header = unsafe.Sizeof(fuse.OutHeader{})
+	if uintptr(len(reply)) < header+unsafe.Sizeof(fuse.InitOut{}) {
+		return false
+	}
+	return (*fuse.InitOut)(unsafe.Pointer(&reply[header])).Flags2&(capHasResend>>32) != 0
+}
+
 // takeOver connects go-fuse to the descriptor that the keeper holds. The first server answers the kernel's INIT and saves it with the
 // answer; a later one has go-fuse answer the saved request, to bring both into the same state, and that answer must be the same.
 func (f *FS) takeOver(a *keeper.Attachment) (*connection, error) {
@@ -139,6 +159,7 @@ func (f *FS) takeOver(a *keeper.Attachment) (*connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.resends = resends(reply)
 	if a.Init == nil {
 		if _, err := unix.Write(c.fd, reply); err != nil {
 			return nil, fmt.Errorf("answer INIT: %w", err)

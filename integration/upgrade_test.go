@@ -19,7 +19,7 @@ import (
 )
 
 // TestUpgradeUnderLoad: the server is replaced by another binary again and again. No read fails, open files and mappings go
-// on, both watches hear of every version, and a writer whose file was open at the wrong moment is told that nothing was published.
+// on, both watches hear of every version, and a write that is refused, which is rare, is one that the writer was told of.
 func TestUpgradeUnderLoad(t *testing.T) { upgradeUnderLoad(t, rounds(5, 50)) }
 
 // TestUpgradeKillsUnderLoad: the server, and then the poker, are killed again and again under the same load. What the killed
@@ -82,7 +82,7 @@ func upgradeUnderLoad(t *testing.T, upgrades int) {
 	}
 	l.finish(t)
 	lost := l.refused.Load()
-	if lost > int64(upgrades) {
+	if lost > 1+int64(upgrades)/10 { // without the server's waiting for open drafts it is more than every second time
 		t.Errorf("%d writes were refused in %d upgrades", lost, upgrades)
 	}
 	t.Logf("%d upgrades; %d writers were told that their draft was lost", upgrades, lost)
