@@ -85,7 +85,7 @@ func upgradeUnderLoad(t *testing.T, upgrades int) {
 	if lost > 1+int64(upgrades)/10 { // without the server's waiting for open drafts it is more than every second time
 		t.Errorf("%d writes were refused in %d upgrades", lost, upgrades)
 	}
-	t.Logf("%d upgrades; %d writers were told that their draft was lost", upgrades, lost)
+	t.Logf("%d upgrades; %d writes were refused, the last one: %v", upgrades, lost, l.refusal)
 }
 
 func killUnderLoad(t *testing.T, servers, pokers int) {
@@ -160,6 +160,7 @@ type load struct {
 	// The writer's, until done.
 	longest time.Duration
 	wrong   error
+	refusal error // the last one
 }
 
 func startLoad(t *testing.T) *load {
@@ -209,6 +210,7 @@ func (l *load) write() error {
 			return fmt.Errorf("number %d was acknowledged, number %d was not (%w), and the file holds %d", last, n, refused, is)
 		case refused != nil:
 			l.refused.Add(1)
+			l.refusal = refused
 			continue
 		case is != n:
 			return fmt.Errorf("number %d was acknowledged, and the file holds %d", n, is)
