@@ -39,8 +39,6 @@ func (c *Client) pause(o *outage) time.Duration {
 
 // run is the life of the client: one connection after the other.
 func (c *Client) run(ctx context.Context) {
-	var retiring sync.WaitGroup
-	defer retiring.Wait()
 	defer c.gone()
 	o := &outage{start: time.Now()}
 	for {
@@ -54,7 +52,7 @@ func (c *Client) run(ctx context.Context) {
 		if ctx.Err() == nil {
 			c.down(l)
 		}
-		retiring.Go(l.retire)
+		c.running.Go(l.retire)
 		if ctx.Err() != nil {
 			return
 		}
@@ -138,7 +136,8 @@ func (c *Client) up(l *link, o *outage) {
 	} else {
 		log.Info(news, "after", time.Since(o.start).Round(time.Millisecond), "new_session", l.anew)
 	}
-	c.link, c.session, c.trouble, c.since = l, l.session, l.freeze, time.Now()
+	c.link, c.session, c.served = l, l.session, l.session.id
+	c.trouble, c.since = l.freeze, time.Now()
 	c.recogniseLocked()
 	c.resyncLocked()
 	c.changedLocked()

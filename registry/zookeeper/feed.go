@@ -17,7 +17,7 @@ func feed[T any](ctx context.Context, c *Client, k key) iter.Seq2[T, error] {
 		defer c.unfollow(n) // even if the consumer panics
 		f := follower{c: c, n: n}
 		for {
-			value, err, ok := f.next(ctx)
+			value, ok, err := f.next(ctx)
 			if !ok {
 				return
 			}
@@ -41,11 +41,11 @@ type follower struct {
 }
 
 // next waits for what the feed should yield. It is not ok when ctx is done.
-func (f *follower) next(ctx context.Context) (value any, err error, ok bool) {
+func (f *follower) next(ctx context.Context) (value any, ok bool, err error) {
 	for ctx.Err() == nil {
-		value, err, wait := f.look()
+		value, wait, err := f.look()
 		if wait == nil {
-			return value, err, true
+			return value, true, err
 		}
 		select {
 		case <-wait.bell:
@@ -53,14 +53,14 @@ func (f *follower) next(ctx context.Context) (value any, err error, ok bool) {
 		case <-ctx.Done():
 		}
 	}
-	return nil, nil, false
+	return nil, false, nil
 }
 
 // waiting is what a feed with nothing to yield waits for.
 type waiting struct{ bell, changed <-chan struct{} }
 
 // look returns what there is to yield, or what to wait for.
-func (f *follower) look() (value any, err error, wait *waiting) {
+func (f *follower) look() (value any, wait *waiting, err error) {
 	c, n := f.c, f.n
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,19 +68,19 @@ func (f *follower) look() (value any, err error, wait *waiting) {
 	switch {
 	case c.closed:
 		if f.closed {
-			return nil, nil, &waiting{}
+			return nil, &waiting{}, nil
 		}
 		f.closed, f.known = true, false
-		return nil, ErrClosed, nil
+		return nil, nil, ErrClosed
 	case n.err != nil:
 		if f.errs != n.errs {
 			f.errs, f.known = n.errs, false
-			return nil, n.err, nil
+			return nil, nil, n.err
 		}
 	case f.known && f.news == n.news:
 		// Nothing new; and while there is no connection nothing is.
 		wait.changed = c.closing
-		return nil, nil, wait
+		return nil, wait, nil
 	case n.value != nil && (f.known || n.armed != nowhere || c.link == nil):
 		// A feed that begins does not begin with a value that is known to be old, if it can have a better one.
 		f.known, f.news, f.trouble = true, n.news, false
@@ -89,9 +89,9 @@ func (f *follower) look() (value any, err error, wait *waiting) {
 	wait.changed = c.changed
 	if c.trouble != nil && !f.trouble && !f.known {
 		f.trouble = true
-		return nil, c.trouble, nil
+		return nil, nil, c.trouble
 	}
-	return nil, nil, wait
+	return nil, wait, nil
 }
 
 // same says whether two values of one kind are equal, so that nobody needs to hear of the second.

@@ -20,9 +20,6 @@ const (
 	maxGreeting = 1 << 20
 )
 
-// errMistrusted says that a server did not take back the watches.
-var errMistrusted = errors.New("the server does not restore watches")
-
 // conversation is a new connection before go-zookeeper gets it.
 //
 // go-zookeeper has a session for as long as it has the same Conn, and gives nobody its password. So the session is resumed
@@ -147,13 +144,13 @@ func (t *conversation) rewatch(zxid int64, w watches) error {
 			*list = (*list)[n:]
 		}
 		if _, err := t.to.Write(m.frame()); err != nil {
-			return errors.Join(errMistrusted, err)
+			return err
 		}
 		messages++
 	}
 	for range messages {
 		if _, code, err := t.reply(xidSetWatches); err != nil || code != 0 {
-			return fmt.Errorf("restore watches: code %d: %w", code, errors.Join(errMistrusted, err))
+			return fmt.Errorf("restore watches: code %d: %w", code, errors.Join(err, errLost))
 		}
 	}
 	return nil

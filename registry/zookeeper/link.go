@@ -56,7 +56,7 @@ func (c *Client) open(ctx context.Context, a address, s session) (*link, error) 
 	})
 	if err != nil {
 		l.fail(err)
-		l.retire()
+		c.running.Go(l.retire)
 		return nil, fmt.Errorf("%s: %w", a.dial, err)
 	}
 	return l, nil
@@ -99,7 +99,7 @@ func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err 
 		return nil, errExpired
 	}
 	w.answer = answer
-	l = &link{wire: w, server: a.dial, session: granted, anew: granted.id != s.id}
+	l = &link{wire: w, server: a.dial, session: granted}
 	if err := c.introduce(t, l); err != nil {
 		return nil, err
 	}
@@ -122,11 +122,9 @@ func (c *Client) introduce(t *conversation, l *link) error {
 		return nil
 	}
 	c.keep(l.session)
-	zxid, watches := c.armed(l.anew)
-	if err := t.rewatch(zxid, watches); err != nil {
-		if errors.Is(err, errMistrusted) {
-			c.mistrust()
-		}
+	err = t.rewatch(c.armed(l))
+	c.restored(err)
+	if err != nil {
 		return err
 	}
 	l.passed = c.pass

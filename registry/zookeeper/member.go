@@ -204,7 +204,7 @@ func (j *joining) run(ctx context.Context) error {
 			return err
 		case err == nil:
 			j.in, tries = true, 0
-			if _, _, ok := f.next(ctx); !ok {
+			if _, ok, _ := f.next(ctx); !ok {
 				return nil
 			}
 			continue

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
-	"github.com/kingpinfs/kingpin/registry"
 )
 
 const (
 	// readers bounds how many nodes are read at a time: after an outage and at the start there may be ten thousand to read.
 	readers = 32
+	// patienceWithRestoring is how often in a row a connection may break while it restores watches, before everything is read
+	// again instead.
+	patienceWithRestoring = 2
 	// longRecheck is the longest pause before a node that could not be read is tried again.
 	longRecheck = 30 * time.Second
 )
@@ -192,16 +194,18 @@ func (c *Client) readableLocked(n *node) bool {
 // Of a node that is armed every change up to that zxid has been heard, since a server tells of changes in their order, and of each before
 // it shows a later one. go-zookeeper would use the zxid of the last message, and takes it from the new connection if that is
 // quick. The zxid of the last message will not do at all if the ensemble has lost some changes, though none of ours.
-func (c *Client) armed(anew bool) (zxid int64, w watches) {
+func (c *Client) armed(l *link) (zxid int64, w watches) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	l.anew = l.session.id != c.served
+	mistrusted := c.unrestored >= patienceWithRestoring
 	for _, n := range c.nodes {
 		switch {
 		case n.feeds == 0:
 			n.disarm()
 			c.forgetLocked(n)
 			continue
-		case c.mistrusted, anew && n.kind == presence:
+		case mistrusted, l.anew && n.kind == presence:
 			n.disarm()
 		case n.armed == data:
 			w.data = append(w.data, n.path)
@@ -214,15 +218,17 @@ func (c *Client) armed(anew bool) (zxid int64, w watches) {
 			zxid = max(zxid, n.zxid)
 		}
 	}
-	c.mistrusted = false
 	return zxid, w
 }
 
-// mistrust has everything read again on the next connection, instead of asking what has changed.
-func (c *Client) mistrust() {
+// restored notes whether a server has taken the watches back.
+func (c *Client) restored(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.mistrusted = true
+	c.unrestored++
+	if err == nil {
+		c.unrestored = 0
+	}
 }
 
 // resyncLocked has everything read that is not armed, after a connection has come up.
@@ -339,72 +345,4 @@ func (c *Client) retryLocked(n *node) {
 // backoff is a random time up to a bound that doubles with each try: full jitter.
 func backoff(tries int) time.Duration {
 	return rand.N(min(time.Second<<min(tries, 6), longRecheck))
-}
-
-// read looks at a node in its way. A node that does not exist is a value too.
-func (c *Client) read(ctx context.Context, l *link, n *node, last any) (reading, error) {
-	for {
-		var r reading
-		var err error
-		switch n.kind {
-		case pointer:
-			r, err = c.readState(ctx, l, n.path)
-		case members:
-			last, _ := last.(registry.Membership)
-			r, err = c.readMembers(ctx, l, n, last)
-		case edges:
-			last, _ := last.(registry.Edges)
-			r, err = c.readEdges(ctx, l, n, last)
-		case presence, identity:
-			r, err := readOwner(ctx, l, n.path)
-			if n.kind == identity && err == nil {
-				r.value = r.value.(owner).made
-			}
-			return r, err
-		}
-		if !errors.Is(err, registry.ErrNotExist) {
-			return r, err
-		}
-		owner, err := readOwner(ctx, l, n.path)
-		if err != nil {
-			return reading{}, err
-		}
-		if owner.armed == exists {
-			return reading{value: missing(n.kind), armed: exists}, nil
-		}
-		// It was made between the two looks.
-	}
-}
-
-// missing is the value of a node that does not exist.
-func missing(k kind) any {
-	switch k {
-	case members:
-		return registry.Membership{}
-	case edges:
-		return registry.Edges{}
-	}
-	return registry.State{}
-}
-
-// owner is who has made a node.
-type owner struct {
-	exists  bool
-	session int64 // whose end is the node's
-	self    int64 // our session at that moment
-	made    string
-}
-
-func readOwner(ctx context.Context, l *link, path string) (reading, error) {
-	return do(ctx, l, func(conn *zk.Conn) (reading, error) {
-		found, stat, _, err := conn.ExistsW(path)
-		if err != nil {
-			return reading{}, err
-		}
-		if !found {
-			return reading{value: owner{self: l.session.id}, armed: exists}, nil
-		}
-		by := owner{exists: true, session: stat.EphemeralOwner, self: l.session.id, made: born(stat.Czxid, stat.Ctime)}
-		return reading{by, data, stat.Mzxid}, nil
-	})
 }

@@ -177,9 +177,10 @@ func (p *proxy) Once(op int32, v verdict, then func()) (seen func() int) {
 
 // The operations of ZooKeeper's protocol.
 const (
-	opCreate   = 1
-	opDelete   = 2
-	opGet      = 4
-	opChildren = 12
-	opMulti    = 14
+	opCreate     = 1
+	opDelete     = 2
+	opGet        = 4
+	opSetWatches = 101
+	opChildren   = 12
+	opMulti      = 14
 )

@@ -169,8 +169,9 @@ type Client struct {
 	sessions    int64 // so far
 	connections int64
 	reconnects  map[string]int64
-	limit       int // bytes of a message that a connection takes
-	mistrusted  bool
+	limit       int      // bytes of a message that a connection takes
+	unrestored  int      // connections in a row that broke while they restored watches
+	served      int64    // session of the last connection that was up
 	ensemble    Ensemble // that of last time; its Zxid is in zxid, its Latest in the nodes
 	suspected   time.Time
 	regressed   bool
