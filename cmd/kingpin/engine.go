@@ -72,8 +72,27 @@ func (e *engine) behind() (backend, time.Time) {
 // writable says why a write would fail now. It asks nobody.
 func (e *engine) writable() error { return e.can((*mirror.Mirror).Writable) }
 
+// A monitor that has just started, or taken over, opens its registry within milliseconds: a writer waits for that rather than be sent
+// away.
+const (
+	openingPatience = 2 * time.Second
+	openingPause    = 10 * time.Millisecond
+)
+
 // reach is writable of who can wait until somebody was asked.
-func (e *engine) reach() error { return e.can((*mirror.Mirror).Reach) }
+func (e *engine) reach() error {
+	for deadline := time.Now().Add(openingPatience); e.opening() && time.Now().Before(deadline); {
+		<-time.After(openingPause)
+	}
+	return e.can((*mirror.Mirror).Reach)
+}
+
+// opening says that the registry was not tried yet.
+func (e *engine) opening() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mirror == nil && e.trouble == nil
+}
 
 func (e *engine) can(write func(*mirror.Mirror) error) error {
 	m, err := e.get()

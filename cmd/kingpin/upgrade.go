@@ -137,7 +137,7 @@ func runUpgrade(ctx context.Context, inv *invocation) error {
 	if t, err := inv.openTree(ctx); err == nil && t.monitor != nil {
 		path = filepath.Join(t.monitor.State, keeperSocket)
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	conn, err := dialKeeper(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return remote{"only root may upgrade the monitor", registry.ErrPermission}
@@ -158,4 +158,19 @@ func runUpgrade(ctx context.Context, inv *invocation) error {
 	}
 	inv.say("upgraded; nobody noticed")
 	return nil
+}
+
+// dialKeeper waits a moment for a keeper whose server is serving already: it opens its socket last.
+func dialKeeper(ctx context.Context, path string) (conn net.Conn, err error) {
+	for deadline := time.Now().Add(10 * ordersPause); ; {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if err == nil || errors.Is(err, fs.ErrPermission) || time.Now().After(deadline) {
+			return conn, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(ordersPause / 4):
+		}
+	}
 }
