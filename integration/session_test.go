@@ -77,7 +77,8 @@ var jobLine = regexp.MustCompile(`^\[\d+\]([+-]? .*)?$`)
 // newSession starts an interactive shell: its error messages are those that people see.
 func newSession(t *testing.T, dir string, env []string) *session {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "bash", "--norc", "--noprofile", "--noediting", "-i")
+	// Without the test's context, which ends before its clean-up: a shell that was killed does not end its jobs.
+	cmd := exec.Command("bash", "--norc", "--noprofile", "--noediting", "-i")
 	cmd.Dir, cmd.Env = dir, append(env, "PS1=", "PS2=", "LC_ALL=C.UTF-8", "TERM=dumb", "HISTFILE=")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
