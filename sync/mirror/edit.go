@@ -154,6 +154,13 @@ func (m *Mirror) mustHave(ctx context.Context, dep registry.Dependency) (registr
 		return registry.Edges{}, err
 	}
 	edges, err := m.edges(ctx, dep)
+	if err == nil && !edges.Exists && m.o.Create && slices.Contains(m.o.Dependencies, dep) {
+		// It is about to be made: whoever comes just after the start need not wait for that.
+		if err := m.registry.CreateDependency(ctx, dep); err != nil && !errors.Is(err, registry.ErrExist) {
+			return edges, fmt.Errorf("make %s: %w", dep, inTime(err))
+		}
+		edges, err = m.edges(ctx, dep)
+	}
 	if err == nil && !edges.Exists {
 		err = fmt.Errorf("there is no dependency %s, kingpin dep create makes it: %w", dep, registry.ErrNotExist)
 	}
