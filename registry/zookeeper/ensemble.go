@@ -57,21 +57,22 @@ func (c *Client) seenLocked() Ensemble {
 	return e
 }
 
-// latestLocked are the latest changes of pointers that are followed, the last one first. Before any node has been read it is that of last
-// time.
+// latestLocked are the latest changes of pointers that are followed, the last one first, and that of last time if it is among them.
 func (c *Client) latestLocked() []Change {
 	var latest []Change
-	for _, n := range c.nodes {
-		if n.kind != pointer || n.zxid == 0 || len(latest) == marks && n.zxid < latest[marks-1].Zxid {
-			continue
+	note := func(change Change) {
+		if change.Zxid == 0 || slices.Contains(latest, change) || len(latest) == marks && change.Zxid < latest[marks-1].Zxid {
+			return
 		}
-		change := Change{Path: n.path, Zxid: n.zxid}
 		i, _ := slices.BinarySearchFunc(latest, change, func(a, b Change) int { return cmp.Compare(b.Zxid, a.Zxid) })
 		latest = slices.Insert(latest, i, change)
 		latest = latest[:min(len(latest), marks)]
 	}
-	if len(latest) == 0 && c.ensemble.Latest.Path != "" {
-		latest = []Change{c.ensemble.Latest}
+	note(c.ensemble.Latest)
+	for _, n := range c.nodes {
+		if n.kind == pointer {
+			note(Change{Path: n.path, Zxid: n.zxid})
+		}
 	}
 	return latest
 }
