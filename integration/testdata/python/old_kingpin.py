@@ -101,16 +101,16 @@ class ManagedList:
     """The read side: a file whose mtime has not grown is not looked at."""
 
     def __init__(self, path):
-        self.path, self.version, self.values = path, 0, []
+        self.path, self.version, self.text, self.values = path, 0, '', []
 
     def reload(self):
         mtime = os.path.getmtime(self.path)
         if self.version >= mtime:
             return False
         with open(self.path) as f:
-            text = f.read()
+            self.text = f.read()
         self.version = mtime
-        self.values = json.loads(text) if text else []
+        self.values = json.loads(self.text) if self.text else []
         return True
 
 
@@ -163,7 +163,7 @@ def follow(path, file):
             content = f.read()
             after = os.fstat(f.fileno()).st_mtime
         if content != last and after == before:
-            if not local.reload():
+            if not local.reload() and local.text.encode() != content:
                 seen['same_mtime'].append(repr(before))
             last = content
             seen['polls'] += 1
