@@ -10,12 +10,13 @@ import (
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// errnos is the kernel's view of our errors; the first match counts. EAGAIN and ENOSYS are not in it on purpose: Python turns the
+// errnos is the kernel's view of our errors; the first match counts, so an unknown outcome comes before whatever made it so. EAGAIN and ENOSYS are not in it on purpose: Python turns the
 // first into BlockingIOError, and the second makes the kernel switch the operation off for the whole mount.
 var errnos = []struct {
 	err   error
 	errno syscall.Errno
 }{
+	{registry.ErrUnknown, syscall.EIO},
 	{registry.ErrConflict, syscall.ESTALE},
 	{registry.ErrTooLarge, syscall.EFBIG},
 	{registry.ErrInvalid, syscall.EINVAL},
@@ -26,7 +27,6 @@ var errnos = []struct {
 	{registry.ErrReadOnly, syscall.EROFS},
 	{registry.ErrUnreachable, syscall.EHOSTUNREACH},
 	{registry.ErrTimeout, syscall.ETIMEDOUT},
-	{registry.ErrUnknown, syscall.EIO},
 	{context.DeadlineExceeded, syscall.ETIMEDOUT},
 	{syscall.ENOSPC, syscall.ENOSPC},
 	{syscall.EDQUOT, syscall.EDQUOT},

@@ -42,7 +42,8 @@ var exits = []struct {
 }
 
 // failures is the one table between an error, the errno by which the mount says it, the word and status by which the control
-// socket says it, and the exit code. The first row that matches an error counts.
+// socket says it, and the exit code. The first row that matches an error counts, so an unknown outcome comes before whatever made
+// it so.
 var failures = []struct {
 	err     error
 	errno   syscall.Errno
@@ -52,10 +53,10 @@ var failures = []struct {
 	inMount bool // the mount says it, so the page of commands shows it
 	silent  bool // its own words add nothing behind those of an error that wraps it
 }{
+	{registry.ErrUnknown, syscall.EIO, "unknown", http.StatusInternalServerError, exitUnknown, true, false},
 	{registry.ErrTooLarge, syscall.EFBIG, "too_large", http.StatusRequestEntityTooLarge, exitRefused, true, false},
 	{registry.ErrNotExist, syscall.ENOENT, "not_exist", http.StatusNotFound, exitNoName, true, false},
 	{registry.ErrConflict, syscall.ESTALE, "conflict", http.StatusConflict, exitLostRace, true, false},
-	{registry.ErrUnknown, syscall.EIO, "unknown", http.StatusInternalServerError, exitUnknown, true, false},
 	{registry.ErrUnreachable, syscall.EHOSTUNREACH, "unreachable", http.StatusServiceUnavailable, exitUnreachable, true, true},
 	{registry.ErrTimeout, syscall.ETIMEDOUT, "timeout", http.StatusGatewayTimeout, exitUnreachable, true, false},
 	{registry.ErrReadOnly, syscall.EROFS, "read_only", http.StatusForbidden, exitNoRight, true, false},

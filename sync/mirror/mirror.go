@@ -36,7 +36,7 @@ type Registry interface {
 	Create(ctx context.Context, p registry.Pointer) error
 	// Advance moves a pointer from base to next: ErrConflict if it is not at base, ErrNotExist if it is not there. After it has
 	// moved, index runs where no other writer comes between; its error is not Advance's. An error that wraps ErrUnreachable
-	// promises that nothing moved; one that is in no such way definite leaves it open.
+	// and not ErrUnknown promises that nothing moved; one that is in no such way definite leaves it open.
 	Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error)
 	// Members follows a serverset.
 	Members(ctx context.Context, name registry.Name) iter.Seq2[registry.Membership, error]

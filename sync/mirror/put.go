@@ -57,7 +57,7 @@ func (m *Mirror) put(t task, pointer registry.Pointer, base registry.Version, bo
 	return state, err
 }
 
-// definite are the errors of Advance that say that nothing moved.
+// definite are the errors of Advance that say that nothing moved, unless they say ErrUnknown too.
 var definite = []error{
 	registry.ErrConflict, registry.ErrNotExist, registry.ErrInvalid, registry.ErrPermission, registry.ErrReadOnly,
 	registry.ErrTooLarge, registry.ErrUnreachable,
@@ -74,7 +74,7 @@ func (m *Mirror) advance(t task, pointer registry.Pointer, base, next registry.V
 	}
 	for {
 		state, err := m.registry.Advance(t.ctx, pointer, base, next, note)
-		sure := err == nil || slices.ContainsFunc(definite, func(sure error) bool { return errors.Is(err, sure) })
+		sure := err == nil || isDefinite(err)
 		if sure && !(doubted && errors.Is(err, registry.ErrConflict)) {
 			if err == nil && !indexed {
 				m.owe(pointer)
@@ -93,6 +93,11 @@ func (m *Mirror) advance(t task, pointer registry.Pointer, base, next registry.V
 			return registry.State{}, err
 		}
 	}
+}
+
+// isDefinite says whether nothing moved. What makes an outcome unknown is in its error too: that nobody was reached, most often.
+func isDefinite(err error) bool {
+	return !errors.Is(err, registry.ErrUnknown) && slices.ContainsFunc(definite, func(sure error) bool { return errors.Is(err, sure) })
 }
 
 // inquire reads what became of an Advance that ended in lost. Without an error and without having moved it is to be done again.

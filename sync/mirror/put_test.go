@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,8 @@ import (
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-var errLost = errors.New("connection reset by peer")
+// errLost is what a registry says that has lost the connection to its server in between.
+var errLost = fmt.Errorf("%w: connection reset by peer: %w", registry.ErrUnknown, registry.ErrUnreachable)
 
 func TestLostAnswerIsFoundOut(t *testing.T) {
 	type advance = func(w *world, call func() (registry.State, error)) (registry.State, error)
