@@ -130,7 +130,7 @@ func TestServerIsNone(t *testing.T) {
 	greeted := bytes.Join(messages[:1], nil)
 	whole := bytes.Join([][]byte{messages[0], messages[2], messages[3]}, nil) // no authentication, no watches
 	exists := bytes.Clone(messages[3])
-	exists[7] = 1 // the first request of go-zookeeper
+	exists[7] = 99 // nobody has asked that
 	for name, says := range map[string][]byte{
 		"a web server":                        []byte("HTTP/1.1 400 Bad Request\r\n\r\n"),
 		"nothing":                             nil,
@@ -142,7 +142,7 @@ func TestServerIsNone(t *testing.T) {
 		"a greeting and far too much":         append(bytes.Clone(whole), bytes.Repeat([]byte{0xff}, 100)...),
 		"a greeting and a negative event":     append(bytes.Clone(whole), 0, 0, 0, 28, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 3, 0xff, 0xff, 0xff, 0xf0),
 		"a greeting and an answer too short":  append(bytes.Clone(whole), 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0),
-		"a greeting, one answer and silence":  append(bytes.Clone(whole), exists...),
+		"a greeting and an answer to nothing": append(bytes.Clone(whole), exists...),
 		"a greeting and an event, for nobody": append(bytes.Clone(whole), messages[4]...),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -49,16 +49,6 @@ func (c *Client) open(ctx context.Context, a address, s session) (*link, error) 
 		l.fail(err)
 		return nil, fmt.Errorf("%s: %w", a.dial, err)
 	}
-	// One round trip, so that go-zookeeper has seen that it has no watches of its own to restore before it gets any.
-	_, err = do(ctx, l, func(conn *zk.Conn) (bool, error) {
-		found, _, err := conn.Exists("/")
-		return found, err
-	})
-	if err != nil {
-		l.fail(err)
-		c.running.Go(l.retire)
-		return nil, fmt.Errorf("%s: %w", a.dial, err)
-	}
 	return l, nil
 }
 

@@ -21,13 +21,18 @@ const (
 	lastLimit = 64 << 20
 	// sendLimit is go-zookeeper's buffer for what we say: at most a member's data and two paths.
 	sendLimit = 16 << 10
+
+	// zxidAt is the place of the zxid in a message with its length.
+	zxidAt = 8
 )
 
 // wire is a greeted connection as go-zookeeper sees it: a new one. It swallows the greeting that go-zookeeper writes and
 // answers it with the one that the server has given.
 //
 // It sees each message of the server before go-zookeeper does. That is where it is known how far the ensemble is, and where
-// lengths are checked that go-zookeeper trusts.
+// lengths are checked that go-zookeeper trusts. go-zookeeper is not told any zxid: it has no use for it but to restore watches, of
+// which there are none when it gets the connection; and it looks for them when it already receives, without a lock. Should it find
+// some by then, it asks for all changes since ever, and they are heard once more than needed.
 type wire struct {
 	net.Conn // raw, or TLS over it
 	raw      net.Conn
@@ -98,6 +103,7 @@ func (w *wire) next() error {
 	}
 	if h.XID >= 0 && h.Zxid > 0 {
 		w.passed(h.Zxid)
+		copy(head[zxidAt:], make([]byte, 8))
 	}
 	w.left = 4 + size
 	return nil
