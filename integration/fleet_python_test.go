@@ -77,6 +77,10 @@ func TestFleetOldDownloader(t *testing.T) {
 // Python daemon and a Python application follow it. Nobody's addition is lost, nobody is refused without a cause, and everybody
 // has the same list in the end.
 func TestFleetWithPython(t *testing.T) {
+	shareWithPython(t, 5*time.Second)
+}
+
+func shareWithPython(t *testing.T, long time.Duration) {
 	const name, path = "config.manageddata.test.shared", "/config/manageddata/test/shared"
 	f := startFleet(t)
 	a, b := f.machine(t), f.machine(t)
@@ -85,10 +89,6 @@ func TestFleetWithPython(t *testing.T) {
 
 	follower := startOld(t, f, "follow", path, a.Path("config", name))
 	writer := startOld(t, f, "append", path, b.Path("config", name), "python")
-	long := 5 * time.Second
-	if soaking {
-		long = time.Minute
-	}
 	ours := appendWhile(t, a.Path("config", name), "kingpin", long)
 	lines := writer.end(t)
 	theirs, lockedOut := additions(t, lines)
