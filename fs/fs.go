@@ -56,17 +56,24 @@ type Edit struct {
 // Options say what the tree allows. The zero value serves it read-write to root, with nothing to publish to: every
 // write is refused.
 type Options struct {
-	Publish       func(context.Context, Publication) (disk.Entry, error) // nil: writes are refused with EROFS
-	Edit          func(context.Context, Edit) error                      // nil: edits are refused with EROFS
-	Writable      func() error                                           // why a write would fail now; nil: it would not
-	Reach         func() error                                           // the same, of who has asked and may wait for the answer; nil: Writable
-	Status        map[string]func() []byte                               // the files of .status by name
-	PublishGroup  int                                                    // gid whose members may publish; 0: only root
-	ReadOnly      bool                                                   // no w bits, and EROFS to root too
-	CreateByWrite bool                                                   // writing a well-formed name that does not exist creates it
-	MaxBody       int64                                                  // bytes; 0: DefaultMaxBody
-	Host          string                                                 // after the @ of authors; "": the host's name
-	Logger        *slog.Logger                                           // nil: slog.Default()
+	Publish       func(context.Context, Publication) (disk.Entry, error)       // nil: writes are refused with EROFS
+	Edit          func(context.Context, Edit) error                            // nil: edits are refused with EROFS
+	Register      func(registry.Name, registry.Endpoint) (Registration, error) // never waits for anybody; nil: there is no .register
+	Members       func(registry.Name) ([]byte, bool)                           // JSON of .members/NAME, from memory; nil: there is no .members
+	Writable      func() error                                                 // why a write would fail now; nil: it would not
+	Reach         func() error                                                 // the same, of who has asked and may wait for the answer; nil: Writable
+	Status        map[string]func() []byte                                     // the files of .status by name
+	PublishGroup  int                                                          // gid whose members may publish; 0: only root
+	ReadOnly      bool                                                         // no w bits, and EROFS to root too
+	CreateByWrite bool                                                         // writing a well-formed name that does not exist creates it
+	MaxBody       int64                                                        // bytes; 0: DefaultMaxBody
+	Host          string                                                       // after the @ of authors; "": the host's name
+	Logger        *slog.Logger                                                 // nil: slog.Default()
+
+	// History lists the versions of a config, the newest first and the current one among them, and Version fetches one. They may ask
+	// the network, and end with their context. nil: there is no .history.
+	History func(context.Context, registry.Name) ([]Past, error)
+	Version func(context.Context, registry.Name, registry.Version) (Past, []byte, error)
 }
 
 // FS is the file system. Make one with New and run it with Serve.
