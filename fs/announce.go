@@ -84,6 +84,7 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 		removed[r.File] = r.Stamp
 	}
 	var announced []disk.Stamp
+	var raised []disk.Entry
 	for _, file := range files {
 		current, ok := a.f.store.Current(file)
 		if _, gone := removed[file]; gone && !ok {
@@ -97,10 +98,13 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 		case ok && current.Origin == synced:
 			a.f.background.Go(func() { a.afterSync(ctx, current) })
 		case ok:
-			announced = append(announced, current.Stamp)
+			announced, raised = append(announced, current.Stamp), append(raised, current)
 		}
 	}
 	a.f.store.Announced(announced...)
+	for _, e := range raised {
+		a.f.o.Announced(e)
+	}
 }
 
 // touches are the ops that raise the events of one file: on the name, unless the writer's own system calls do it, and on every old
@@ -150,6 +154,7 @@ func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
 	}
 	if ctx.Err() == nil {
 		a.f.store.Announced(e.Stamp)
+		a.f.o.Announced(e)
 	}
 }
 

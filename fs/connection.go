@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -85,6 +86,9 @@ func (c *connection) answer(request, reply []byte) {
 		if c.f.leaving {
 			return // the next server is given it
 		}
+	}
+	if observe := c.f.o.Observe; observe != nil && len(request) >= int(unsafe.Sizeof(fuse.InHeader{})) {
+		defer func(opcode uint32, began time.Time) { observe(opcode, time.Since(began)) }(header(request).Opcode, time.Now())
 	}
 	n, status := c.kernel.HandleRequest([][]byte{request}, [][]byte{reply})
 	if !status.Ok() { // not understood: an unanswered caller would wait for ever

@@ -74,6 +74,11 @@ type Options struct {
 	// the network, and end with their context. nil: there is no .history.
 	History func(context.Context, registry.Name) ([]Past, error)
 	Version func(context.Context, registry.Name, registry.Version) (Past, []byte, error)
+
+	// Observe is told of every request that was answered, and Announced of every version whose events were raised. They must not
+	// block. nil: nobody is told.
+	Observe   func(opcode uint32, took time.Duration)
+	Announced func(disk.Entry)
 }
 
 // FS is the file system. Make one with New and run it with Serve.
@@ -132,6 +137,9 @@ func New(store *disk.Store, o Options) *FS {
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
+	}
+	if o.Announced == nil {
+		o.Announced = func(disk.Entry) {}
 	}
 	if o.Writable == nil {
 		o.Writable = func() error { return nil }

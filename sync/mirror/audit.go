@@ -44,6 +44,7 @@ func (m *Mirror) audit(ctx context.Context) {
 			}
 		}
 		m.counters.audits.Add(1)
+		m.counters.audited.Store(time.Now().UnixNano())
 	}
 }
 

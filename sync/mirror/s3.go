@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -31,6 +32,10 @@ type S3Options struct {
 	KeyFile   string       // INI file of the Python KingPin; looked at again every minute, so keys may be changed under us
 	MaxBody   int64        // bytes of the largest body that is fetched, 0: DefaultMaxBody
 	Logger    *slog.Logger // nil: nothing is logged
+
+	// Observe is told of every request: its method in lower case (get, put, head; list for a GET of the bucket), the status of the
+	// answer (0: there was none), and how long that took. nil: nobody is.
+	Observe func(op string, status int, took time.Duration)
 }
 
 // S3 keeps bodies in a bucket. A body is put once and never changed, so it may be fetched again and again, from any copy.
@@ -82,7 +87,7 @@ func OpenS3(ctx context.Context, o S3Options) (*S3, error) {
 		return nil, err
 	}
 	s := &S3{
-		connections: newConnections(settings),
+		connections: newConnections(settings, o.Observe),
 		bucket:      o.Bucket,
 		where:       o.Endpoint,
 		pathStyle:   o.PathStyle,

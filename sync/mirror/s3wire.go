@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,20 +46,32 @@ func httpClient() *awshttp.BuildableClient {
 }
 
 // connections are those to the S3 server. Redirects are not followed: they would carry bodies and names to whom nobody named.
-type connections struct{ transport *http.Transport }
+type connections struct {
+	transport *http.Transport
+	observe   func(op string, status int, took time.Duration) // of S3Options
+}
 
-func newConnections(settings aws.Config) connections {
+func newConnections(settings aws.Config, observe func(string, int, time.Duration)) connections {
 	client, ok := settings.HTTPClient.(*awshttp.BuildableClient)
 	if !ok {
 		panic("the SDK's settings hold another HTTP client than was put there")
 	}
-	return connections{client.GetTransport()}
+	if observe == nil {
+		observe = func(string, int, time.Duration) {}
+	}
+	return connections{client.GetTransport(), observe}
 }
 
 // Do sends one request. After one that failed the idle connections are closed, since those of a server that restarted or of a network
 // that was away are dead too, and each would cost an attempt. A deadline is such a failure; a caller who went away is none.
 func (c connections) Do(r *http.Request) (*http.Response, error) {
+	began := time.Now()
 	response, err := c.transport.RoundTrip(r)
+	status := 0
+	if err == nil {
+		status = response.StatusCode
+	}
+	c.observe(opOf(r), status, time.Since(began))
 	if err != nil && !errors.Is(err, context.Canceled) {
 		c.transport.CloseIdleConnections()
 	}
@@ -78,4 +91,12 @@ func newRetryer() aws.Retryer {
 			"BadDigest":                  {}, // the bytes that arrived were not those sent
 		}})
 	})
+}
+
+// opOf is what a request does, in the words of S3Options.Observe.
+func opOf(r *http.Request) string {
+	if r.URL.Query().Has("list-type") {
+		return "list"
+	}
+	return strings.ToLower(r.Method)
 }

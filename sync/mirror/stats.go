@@ -15,6 +15,7 @@ import (
 type counters struct {
 	fetches, fetchFailures, commits, damages   atomic.Int64
 	holds, races, audits, metaconfigs          atomic.Int64
+	audited                                    atomic.Int64 // when the last audit ended, in nanoseconds since 1970
 	ok, same, conflict, invalid, denied        atomic.Int64
 	unreachable, timeout, unknown, undelivered atomic.Int64
 }
@@ -48,11 +49,12 @@ type Stats struct {
 	Fetches       int64
 	FetchFailures int64
 	Commits       int64
-	Holds         int64 // how often something began to be held
-	Damages       int64 // bodies that went bad on disk
-	Metaconfigs   int64 // found to be wrong
-	Audits        int64 // completed
-	Unindexed     int   // index objects that are behind
+	Holds         int64     // how often something began to be held
+	Damages       int64     // bodies that went bad on disk
+	Metaconfigs   int64     // found to be wrong
+	Audits        int64     // completed
+	Audited       time.Time // when the last of them was; zero: none was yet
+	Unindexed     int       // index objects that are behind
 }
 
 // Publications counts what publications came to.
@@ -165,6 +167,9 @@ func (m *Mirror) Stats() Stats {
 			Unreachable: c.unreachable.Load(), Timeout: c.timeout.Load(), Unknown: c.unknown.Load(), Undelivered: c.undelivered.Load(),
 		},
 		Deciders: len(m.store.List(registry.Decider)),
+	}
+	if at := c.audited.Load(); at != 0 {
+		s.Audited = time.Unix(0, at)
 	}
 	if err := m.Ready(); err != nil {
 		s.Reason = err.Error()
