@@ -53,7 +53,7 @@ func Start(ctx context.Context, o Options) (*Monitor, error) {
 	m := &Monitor{
 		Mount: o.Mount, State: o.State,
 		binary: o.Binary,
-		env:    slices.Concat(os.Environ(), []string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State}, o.Env),
+		env:    slices.Concat(os.Environ(), []string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State, "KINGPIN_ADMIN=off"}, o.Env),
 		log:    &transcript{also: o.Log},
 		exited: make(chan struct{}),
 	}

@@ -26,6 +26,8 @@ type monitorStatus struct {
 	State         string    `json:"state"`          // the state directory
 	Files         string    `json:"files"`          // the plain tree in it, readable with the monitor dead
 	Control       string    `json:"control"`        // the control socket
+	Admin         string    `json:"admin"`          // where it answers over HTTP; empty: nowhere
+	Metrics       string    `json:"metrics"`        // the same for other machines
 	Registry      string    `json:"registry"`       // embedded or zookeeper
 	Source        string    `json:"source"`         // the file of the registry, or the hosts of its ensemble
 	Connected     bool      `json:"connected"`      // to the registry; what is served is served without it too

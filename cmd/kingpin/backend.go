@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/kingpinfs/kingpin/registry/embedded"
 	"github.com/kingpinfs/kingpin/registry/zookeeper"
@@ -30,8 +31,8 @@ func openEmbedded(path string, log *slog.Logger) (backend, error) {
 }
 
 // openFleet opens the registry of a fleet. Neither ensemble nor bucket need be there.
-func openFleet(ctx context.Context, set monitorSettings, store *disk.Store, log *slog.Logger) (backend, error) {
-	bodies, err := set.fleet.bodies(ctx, set.maxBody, log)
+func openFleet(ctx context.Context, set monitorSettings, store *disk.Store, observe func(string, int, time.Duration), log *slog.Logger) (backend, error) {
+	bodies, err := set.fleet.bodies(ctx, set.maxBody, observe, log)
 	if err != nil {
 		return backend{}, err
 	}

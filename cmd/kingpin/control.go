@@ -107,20 +107,9 @@ func (s *server) control(ctx context.Context) error {
 			return context.WithValue(ctx, peerKey{}, p)
 		},
 	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlTimeout)
-		defer cancel()
-		if err := web.Shutdown(ending); err != nil {
-			s.log.Warn("control socket: a request did not end", "error", err)
-		}
-	})
-	err = web.Serve(listener)
-	if stop() {
-		return fmt.Errorf("control socket: %w", err) // by itself
+	if err := serveWeb(ctx, listener, web); err != nil {
+		return fmt.Errorf("control socket: %w", err)
 	}
-	<-ended
 	return nil
 }
 

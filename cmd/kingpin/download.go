@@ -118,7 +118,7 @@ func (d *download) fetch(ctx context.Context) ([]byte, error) {
 	var bodies *mirror.S3
 	if d.key != nil {
 		var err error
-		if bodies, err = d.fleet.bodies(ctx, d.maxBody, slog.New(slog.DiscardHandler)); err != nil {
+		if bodies, err = d.fleet.bodies(ctx, d.maxBody, nil, slog.New(slog.DiscardHandler)); err != nil {
 			return nil, coded{err, downloadNoAWS}
 		}
 		defer bodies.Close()

@@ -24,6 +24,8 @@ type engine struct {
 	log    *slog.Logger
 	opened func(context.Context, *mirror.Mirror) // called once the mirror runs
 
+	observeS3 func(op string, status int, took time.Duration)
+
 	mu      sync.Mutex
 	mirror  *mirror.Mirror // nil until the registry could be opened
 	backend backend        // of the mirror
@@ -205,7 +207,7 @@ func (e *engine) open(ctx context.Context) (backend, error) {
 
 func (e *engine) tryOpen(ctx context.Context) (backend, error) {
 	if e.set.fleet != nil {
-		return openFleet(ctx, e.set, e.store, e.log)
+		return openFleet(ctx, e.set, e.store, e.observeS3, e.log)
 	}
 	return openEmbedded(e.source(), e.log)
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/registry/zookeeper"
@@ -150,9 +151,9 @@ func (f *fleetSettings) ensemble(o zookeeper.Options) (*zookeeper.Client, error)
 }
 
 // bodies opens the bucket, as ensemble does the registry.
-func (f *fleetSettings) bodies(ctx context.Context, maxBody int64, log *slog.Logger) (*mirror.S3, error) {
+func (f *fleetSettings) bodies(ctx context.Context, maxBody int64, observe func(string, int, time.Duration), log *slog.Logger) (*mirror.S3, error) {
 	o := f.s3
-	o.MaxBody, o.Logger = maxBody, log
+	o.MaxBody, o.Observe, o.Logger = maxBody, observe, log
 	return mirror.OpenS3(ctx, o)
 }
 
@@ -168,7 +169,7 @@ func (f *fleetSettings) checkFiles(ctx context.Context) error {
 	if err := c.Close(); err != nil {
 		return err
 	}
-	s, err := f.bodies(ctx, mirror.DefaultMaxBody, silent)
+	s, err := f.bodies(ctx, mirror.DefaultMaxBody, nil, silent)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ func scripts(dir string) testscript.Params {
 			e.Setenv("KINGPIN_STATE", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("KINGPIN_CONFIG", filepath.Join(e.WorkDir, "kingpin.conf"))
 			e.Setenv("S", filepath.Join(e.WorkDir, "state"))
+			e.Setenv("KINGPIN_ADMIN", "off") // the address is one for the whole machine
 			e.Setenv("LC_ALL", "C")
 			e.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")) // else each command takes a second under -race
 			file, err := os.OpenFile(e.Getenv("KINGPIN_CONFIG"), os.O_CREATE, 0o644)

@@ -33,6 +33,9 @@ type monitorSettings struct {
 	createByWrite bool
 	maxBody       int64
 	fleet         *fleetSettings // nil: the registry is embedded
+	admin         string         // where to answer questions: an address, or webOff
+	metrics       string         // the same, for other machines; may be empty
+	pprof         bool
 	logLevel      string
 	logFormat     string
 
@@ -62,9 +65,13 @@ func (r resolved) settings() (monitorSettings, error) {
 		mount: absolute(text("mount")), state: absolute(text("state")),
 		noMount: truth("no-mount"), readOnly: truth("read-only"), createByWrite: truth("create-by-write"),
 		publishGroup: text("publish-group"), group: -1,
+		admin: text("admin"), metrics: text("metrics"), pprof: truth("pprof"),
 		logLevel: text("log-level"), logFormat: text("log-format"),
 	}
-	var err error
+	err := errors.Join(checkAddress("admin", set.admin), checkAddress("metrics", set.metrics))
+	if err != nil {
+		return set, err
+	}
 	if set.maxBody, err = r.maxBody(); err != nil {
 		return set, err
 	}

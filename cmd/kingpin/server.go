@@ -29,6 +29,9 @@ type server struct {
 	started   time.Time
 	mount     *keeper.Attachment // nil without a mount
 	engine    *engine
+	metrics   *metrics
+	admin     *face // nil in a process of one verb, as the next
+	public    *face // for other machines
 	publishes recorder
 	seeding   atomic.Bool // the demo config is not there yet
 	direct    bool        // it answers one verb of its own process, and follows nothing
@@ -46,7 +49,10 @@ func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
 	s := &server{set: set, store: store, log: log, started: time.Now()}
 	s.host, _ = os.Hostname() // an author without a host is better than no service
 	s.seeding.Store(set.demo)
-	s.engine = &engine{set: set, store: store, log: log, opened: s.opened, since: s.started}
+	s.metrics = newMetrics(s)
+	s.engine = &engine{set: set, store: store, log: log, opened: s.opened, since: s.started, observeS3: s.metrics.observeS3}
+	s.admin = &face{flag: "admin", address: set.admin, handler: s.adminRoutes(), group: set.group, log: log}
+	s.public = &face{flag: "metrics", address: set.metrics, handler: s.metricsRoutes(), group: set.group, log: log}
 	return s, nil
 }
 
@@ -61,6 +67,9 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	var failed error
 	engine.Go(func() { failed = s.engine.run(behind) })
 	socket.Go(func() { s.keepControl(control) })
+	for _, f := range []*face{s.admin, s.public} {
+		socket.Go(func() { f.keep(control) })
+	}
 	err := serve(ctx)
 	stopControl()
 	socket.Wait()
@@ -138,6 +147,8 @@ func (s *server) mountOptions() fs.Options {
 		MaxBody:       s.set.maxBody,
 		Host:          s.host,
 		Logger:        s.log,
+		Observe:       s.metrics.observeFUSE,
+		Announced:     s.metrics.announced,
 	}
 	if s.set.readOnly {
 		return o
@@ -227,6 +238,7 @@ func (s *server) serveFiles(ctx context.Context) error {
 	for range s.store.Changes(ctx) {
 		for _, e := range s.store.Unannounced() {
 			s.store.Announced(e.Stamp)
+			s.metrics.announced(e)
 		}
 		for _, r := range s.store.Removed() {
 			s.store.Announced(r.Stamp)

@@ -27,6 +27,9 @@ func settings() []option {
 		{name: "publish-group", value: "", word: "GROUP", usage: "whose members may publish; empty: only root"},
 		{name: "create-by-write", value: true, usage: "writing a well-formed name that does not exist creates it; false with zookeeper unless said"},
 		{name: "max-body", value: size(16 << 20), word: "SIZE", usage: "the largest config that is published and followed"},
+		{name: "admin", value: "127.0.0.1:9898", word: "ADDRESS", usage: "answer questions over HTTP, GET alone, at HOST:PORT or unix:PATH; off: nowhere"},
+		{name: "metrics", value: "", word: "ADDRESS", usage: "a second address that answers /metrics, /healthz and /readyz alone and names nothing, for other machines"},
+		{name: "pprof", value: false, usage: "profiles of the server at the admin address"},
 		{name: "log-level", value: "info", word: "LEVEL", choices: []string{"debug", "info", "warn", "error"}, usage: "debug, info, warn or error"},
 		{name: "log-format", value: "auto", word: "FORMAT", choices: []string{"auto", "text", "logfmt", "json"}, usage: "text, logfmt or json; auto: text on a terminal, else logfmt"},
 	}

@@ -54,7 +54,7 @@ func listenSocket(path string, gid int) (net.Listener, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+		return nil, fmt.Errorf("socket: %w", err)
 	}
 	mode := os.FileMode(0o660)
 	if gid < 0 {
@@ -68,7 +68,7 @@ func listenSocket(path string, gid int) (net.Listener, error) {
 		if err := step(); err != nil {
 			listener.Close()
 			os.Remove(fresh)
-			return nil, fmt.Errorf("control socket: %w", err)
+			return nil, fmt.Errorf("socket: %w", err)
 		}
 	}
 	return listener, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -115,7 +116,7 @@ func (s machineStatus) print(w io.Writer) {
 	} else {
 		pairs = append(pairs, "files", s.Files+" read only, no mount; "+server)
 	}
-	pairs = append(pairs, "registry", s.registryLine(), "s3", s.s3Line())
+	pairs = append(pairs, "registry", s.registryLine(), "s3", s.s3Line(), "admin", s.adminLine())
 	if s.Frozen {
 		pairs = append(pairs, "frozen", s.Trouble+"; if that is right: kingpin accept --ensemble")
 	}
@@ -149,6 +150,20 @@ func (s machineStatus) registryLine() string {
 		line += "; not writable: " + s.WriteError
 	}
 	return line
+}
+
+// adminLine is where the monitor answers questions over HTTP.
+func (s machineStatus) adminLine() string {
+	var lines []string
+	for _, at := range []string{s.Admin, s.Metrics} {
+		switch {
+		case strings.HasPrefix(at, "unix:"):
+			lines = append(lines, at)
+		case at != "":
+			lines = append(lines, "http://"+at+"/metrics")
+		}
+	}
+	return strings.Join(lines, ", ")
 }
 
 func (s machineStatus) s3Line() string {

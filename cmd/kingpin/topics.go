@@ -92,6 +92,8 @@ func (s *server) status() monitorStatus {
 		PublishGroup:  s.set.publishGroup,
 		CreateByWrite: s.set.createByWrite && s.mount != nil,
 		MaxBody:       s.set.maxBody,
+		Admin:         s.admin.where(),
+		Metrics:       s.public.where(),
 	}
 	s.engine.answer(&m)
 	if s.mount != nil {

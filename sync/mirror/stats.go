@@ -44,6 +44,9 @@ type Stats struct {
 	BadEdges int           // members of followed dependencies that are neither names nor dependencies
 	Behind   time.Duration // how long the name that is behind longest has been
 
+	BehindConfigs    int // names of which another version is published than is here
+	BehindServersets int
+
 	Publications  Publications
 	Races         int64 // lost to another publisher and tried again
 	Fetches       int64
@@ -223,9 +226,31 @@ func (s *Stats) count(f *follower) {
 	if !f.leaving.IsZero() {
 		s.Leaving++
 	}
-	if !f.behind.IsZero() {
-		s.Behind = max(s.Behind, time.Since(f.behind))
+	if f.behind.IsZero() {
+		return
 	}
+	s.Behind = max(s.Behind, time.Since(f.behind))
+	if f.name.Kind() == registry.Serverset {
+		s.BehindServersets++
+	} else {
+		s.BehindConfigs++
+	}
+}
+
+// Behind is how those names are of which another version is published than is here, the longest behind first, and at most so many.
+func (m *Mirror) Behind(most int) []NameStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var statuses []NameStatus
+	for _, f := range m.followers {
+		if !f.absent() && !f.behind.IsZero() {
+			statuses = append(statuses, m.status(f))
+		}
+	}
+	slices.SortFunc(statuses, func(a, b NameStatus) int {
+		return cmp.Or(a.Behind.Compare(b.Behind), cmp.Compare(a.Name, b.Name))
+	})
+	return statuses[:min(most, len(statuses))]
 }
 
 // Status is how one name is on this machine; ok is false if it is not followed.
