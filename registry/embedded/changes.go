@@ -54,6 +54,16 @@ func (r *Registry) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, er
 	}
 }
 
+// Follow has Changes tell of a name once. It tells of every node that changes, whether anybody follows it or not.
+func (r *Registry) Follow(n registry.Name) (stop func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for w := range r.watchers {
+		w.tell(n.Pointer())
+	}
+	return func() {}
+}
+
 // tell is called with Registry.mu.
 func (w *watcher) tell(p registry.Pointer) {
 	if p == "" {

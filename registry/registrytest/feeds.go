@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +23,6 @@ var feedTests = map[string]func(t *testing.T, a, b Registry){
 	"a feed ends when its ctx does":                  testFeedContext,
 	"a feed may be ranged over twice":                testFeedTwice,
 	"a feed may be consumed by one that also writes": testFeedWriter,
-	"one feed tells which of all nodes have changed": testFeedChanges,
 }
 
 func testFeedBegins(t *testing.T, a, b Registry) {
@@ -247,62 +244,5 @@ func testFeedWriter(t *testing.T, a, b Registry) {
 	}
 	if n != 10 {
 		t.Errorf("after %d versions: %v", n, context.Cause(ctx))
-	}
-}
-
-// Changes is what a registry may offer beside the feeds of single nodes, for those who follow very many. It yields nil when any
-// node may have changed, as at the beginning, and else those that may have changed since it yielded last.
-type Changes interface {
-	Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error]
-}
-
-func testFeedChanges(t *testing.T, a, b Registry) {
-	there, ok := b.(Changes)
-	if !ok {
-		return
-	}
-	create(t, a, b, blacklist.Pointer())
-	create(t, a, b, users.Pointer())
-	depend(t, a, b, "web.dep", "base.dep")
-	ctx, cancel := context.WithCancel(t.Context())
-	heard := make(chan []registry.Pointer)
-	go func() {
-		defer close(heard)
-		for nodes, err := range there.Changes(ctx) {
-			if err == nil {
-				select {
-				case heard <- nodes:
-				case <-ctx.Done():
-				}
-			}
-		}
-	}()
-	if nodes := <-heard; nodes != nil {
-		t.Errorf("it begins with %q", nodes)
-	}
-	for _, change := range []struct {
-		node registry.Pointer
-		make func()
-	}{
-		{blacklist.Pointer(), func() { advance(t, a, blacklist.Pointer(), "", v1) }},
-		{greylist.Pointer(), func() { must(t, a.Create(t.Context(), greylist.Pointer())) }},
-		{greylist.Pointer(), func() { must(t, a.Delete(t.Context(), greylist.Pointer())) }},
-		{"/metaconfig/dependency/web.dep", func() { must(t, a.Link(t.Context(), "web.dep", "base.dep")) }},
-		{"/metaconfig/dependency/web.dep", func() { must(t, a.Unlink(t.Context(), "web.dep", "base.dep")) }},
-		{users.Pointer(), func() { join(t, a, users, registry.Member{Endpoint: "10.0.0.1:9090"}) }},
-	} {
-		change.make()
-		deadline := time.After(patience)
-		for told := false; !told; {
-			select {
-			case nodes := <-heard:
-				told = nodes == nil || slices.Contains(nodes, change.node)
-			case <-deadline:
-				t.Fatalf("nobody tells that %s has changed", change.node)
-			}
-		}
-	}
-	cancel()
-	for range heard {
 	}
 }

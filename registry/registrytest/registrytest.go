@@ -103,7 +103,7 @@ type Bodies interface {
 // without a network returns the same client twice.
 func Test(t *testing.T, open func(t *testing.T) (a, b Registry)) {
 	for _, group := range []map[string]func(*testing.T, Registry, Registry){
-		pointerTests, raceTests, feedTests, memberTests, dependencyTests, bodyTests, contextTests,
+		pointerTests, raceTests, feedTests, changesTests, memberTests, dependencyTests, bodyTests, contextTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {

@@ -66,7 +66,7 @@ type key struct {
 // its watch either, and the next feed finds it.
 type node struct {
 	key
-	feeds  int
+	feeds  int           // followers among them
 	bell   chan struct{} // closed when there is something new
 	value  any           // the last one read; nil: none yet
 	zxid   int64         // of the change that made it so; 0: there is nothing, or no value yet
@@ -80,6 +80,9 @@ type node struct {
 	paused bool // until it is tried again
 	tries  int  // in vain
 	retry  *time.Timer
+
+	followers int    // by Follow
+	taken     uint64 // which value State has returned without asking
 
 	// Of members and edges, for whoever reads the node.
 	odd      map[string]bool // children that do not belong there
@@ -305,6 +308,7 @@ func (c *Client) refresh(ctx context.Context, l *link, n *node) {
 		return // the watch is gone, and the next connection has it read
 	}
 	n.busy = false
+	news, failed := n.news, n.err != nil
 	switch {
 	case errors.Is(err, errLost), ctx.Err() != nil:
 		return
@@ -312,6 +316,7 @@ func (c *Client) refresh(ctx context.Context, l *link, n *node) {
 		n.err = err
 		n.errs++
 		n.ring()
+		c.tellLocked(n)
 		if r.armed == nowhere {
 			c.retryLocked(n)
 			return
@@ -322,6 +327,9 @@ func (c *Client) refresh(ctx context.Context, l *link, n *node) {
 	}
 	if n.events == events {
 		n.armed = r.armed
+	}
+	if n.err == nil && (n.news != news || failed) {
+		c.tellLocked(n)
 	}
 	c.learnLocked(n)
 	c.enqueueLocked(n)

@@ -31,6 +31,9 @@ func (c *Client) State(ctx context.Context, p registry.Pointer) (registry.State,
 	if _, err := registry.ParsePointer(string(p)); err != nil {
 		return registry.State{}, err
 	}
+	if s, ok := c.unasked(ctx, p); ok {
+		return s, nil
+	}
 	s, err := ask(ctx, c, func(l *link) (registry.State, error) {
 		s, _, err := c.state(ctx, l, c.path(p))
 		if errors.Is(err, registry.ErrNotExist) {

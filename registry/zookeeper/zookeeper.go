@@ -180,6 +180,7 @@ type Client struct {
 	feeds       int
 	queue       []*node
 	bells       map[string]*bell
+	watchers    map[*watcher]struct{}
 	turns       map[registry.Pointer]*turn
 	joined      map[string]bool // paths of members
 	debts       []debt
@@ -227,6 +228,7 @@ func Open(servers string, o Options) (*Client, error) {
 		ensemble:   o.Seen,
 		nodes:      make(map[key]*node),
 		bells:      make(map[string]*bell),
+		watchers:   make(map[*watcher]struct{}),
 		turns:      make(map[registry.Pointer]*turn),
 		joined:     make(map[string]bool),
 	}

@@ -57,9 +57,12 @@ type Registry interface {
 }
 
 // Changes is what a Registry may offer beside its feeds: one feed that says which nodes to read again, so that to follow a name costs no
-// goroutine. It yields nil at once and after every trouble, which says that any node may have changed, and then the nodes that
-// may have changed since. An error is a passing trouble; only the end of ctx ends it.
+// goroutine.
 type Changes interface {
+	// Follow has Changes tell of a name once at least, and whenever it may have changed, until stop is called.
+	Follow(name registry.Name) (stop func())
+	// Changes yields the nodes that may have changed since it yielded last, perhaps others too; nil says that any may have. An error
+	// is a passing trouble; only the end of ctx ends it.
 	Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error]
 }
 

@@ -200,8 +200,7 @@ func (m *Mirror) startFeed(ctx context.Context, f *follower) {
 		return
 	}
 	if m.changes != nil {
-		f.stop, f.ask = func() {}, true
-		m.queue.add(f)
+		f.stop = m.changes.Follow(f.name)
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -54,7 +55,26 @@ func (c *wire) whole() error {
 	return nil
 }
 
+// through is a feed behind the wire. A deaf one yields only once.
 func through[T any](ctx context.Context, c *wire, feed iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return connected(ctx, c, func(yield func(T, error) bool) {
+		for value, err := range feed {
+			if !yield(value, err) {
+				return
+			}
+			c.mu.Lock()
+			deaf := c.deaf
+			c.mu.Unlock()
+			if deaf {
+				<-ctx.Done()
+				return
+			}
+		}
+	})
+}
+
+// connected is a feed that ends and begins again with the connection.
+func connected[T any](ctx context.Context, c *wire, feed iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		for ctx.Err() == nil {
@@ -82,13 +102,6 @@ func through[T any](ctx context.Context, c *wire, feed iter.Seq2[T, error]) iter
 				if !yield(value, err) {
 					return
 				}
-				c.mu.Lock()
-				deaf := c.deaf
-				c.mu.Unlock()
-				if deaf {
-					<-ctx.Done()
-					return
-				}
 			}
 		}
 	}
@@ -98,8 +111,25 @@ func (c *wire) Watch(ctx context.Context, p registry.Pointer) iter.Seq2[registry
 	return through(ctx, c, c.Registry.Watch(ctx, p))
 }
 
+// Changes of a deaf wire tells of each node once.
 func (c *wire) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error] {
-	return through(ctx, c, c.Registry.Changes(ctx))
+	told := map[registry.Pointer]bool{}
+	return connected(ctx, c, func(yield func([]registry.Pointer, error) bool) {
+		for nodes, err := range c.Registry.Changes(ctx) {
+			c.mu.Lock()
+			if c.deaf && nodes != nil {
+				nodes = slices.DeleteFunc(nodes, func(p registry.Pointer) bool {
+					before := told[p]
+					told[p] = true
+					return before
+				})
+			}
+			c.mu.Unlock()
+			if (nodes == nil || len(nodes) > 0) && !yield(nodes, err) {
+				return
+			}
+		}
+	})
 }
 
 func (c *wire) Members(ctx context.Context, n registry.Name) iter.Seq2[registry.Membership, error] {
