@@ -66,6 +66,7 @@ var testArrows = []string{
 	bbolt, gofuse, sys,
 	"go.uber.org/goleak", "pgregory.net/rapid", "github.com/rogpeppe/go-internal/testscript/...",
 	"github.com/anishathalye/porcupine", "github.com/johannesboyne/gofakes3/...",
+	fsnotify, renameio, // what other people's programs write and watch files with
 }
 
 // topLevel is everything that a stranger sees first.

@@ -1,171 +1,313 @@
 package integration
 
 import (
-	"encoding/json"
+	"bufio"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	atomic "github.com/google/renameio/v2" // its own name is a constant of the table of imports
 	"golang.org/x/sys/unix"
 )
 
-// gesture is something that people and programs do to a file, and what has to come of it.
-type gesture struct {
-	name     string
-	line     string // shell, in config/; $f is the file, $other a file elsewhere that holds "two"
-	before   string // what the file holds before: "one\n" unless given
-	after    string // what it holds afterwards: what it held before, unless given
-	fails    string // what the program says, when it has to fail
-	programs []string
-}
-
-// gestures of a config that was "one\n": a gesture that changes the bytes makes exactly one version, any other makes none.
-var gestures = []gesture{
-	{name: "echo", line: `echo two > $f`, after: "two\n"},
-	{name: "printf in pieces", line: `{ printf t; printf w; printf 'o\n'; } > $f`, after: "two\n"},
-	{name: "children share a descriptor", line: `{ /bin/echo two; /bin/echo three; } > $f`, after: "two\nthree\n"},
-	{name: "a shell keeps a descriptor", line: `exec 3>$f; echo two >&3; echo three >&3; exec 3>&-`, after: "two\nthree\n"},
-	{name: "sh without bash", line: `dash -c "echo two > $f"`, after: "two\n", programs: []string{"dash"}},
-	{name: "append", line: `echo two >> $f`, after: "one\ntwo\n"},
-	{name: "append by children", line: `{ /bin/echo two; /bin/echo three; } >> $f`, after: "one\ntwo\nthree\n"},
-	{name: "in place without cutting", line: `printf O 1<> $f >&1`, after: "One\n"},
-	{name: "cat", line: `cat $other > $f`, after: "two\n"},
-	{name: "cp", line: `cp $other $f`, after: "two\n"},
-	{name: "cp -p", line: `cp -p $other $f`, after: "two\n"},
-	{name: "cp --remove-destination", line: `cp --remove-destination $other $f`, fails: "Operation not permitted"},
-	{name: "tee", line: `echo two | tee $f`, after: "two\n"},
-	{name: "tee -a", line: `echo two | tee -a $f`, after: "one\ntwo\n"},
-	{name: "dd", line: `dd if=$other of=$f status=none`, after: "two\n"},
-	{name: "dd in small blocks", line: `dd if=$other of=$f bs=1 status=none`, after: "two\n"},
-	{name: "dd conv=notrunc", line: `printf O | dd of=$f conv=notrunc status=none`, after: "One\n"},
-	{name: "dd conv=fsync", line: `dd if=$other of=$f conv=fsync status=none`, after: "two\n"},
-	{name: "sort -o", line: `sort -r -o $f $f`, before: "a\nb\n", after: "b\na\n"},
-	{name: "sed -i", line: `sed -i s/one/two/ $f`, after: "two\n"},
-	{name: "sed -i that matches nothing", line: `sed -i s/other/two/ $f`},
-	{name: "perl -i", line: `perl -pi -e s/one/two/ $f`, after: "two\n", programs: []string{"perl"}},
-	{name: "mv within the directory", line: `echo two > $f.tmp && mv $f.tmp $f`, after: "two\n"},
-	{name: "mv of a hidden file", line: `echo two > .$f.new && mv .$f.new $f`, after: "two\n"},
-	{name: "vi", line: `vi -u NONE -es -c '%s/one/two/' -c x $f </dev/null`, after: "two\n", programs: []string{"vi"}},
-	{name: "rsync", line: `rsync -a $other $f`, after: "two\n", programs: []string{"rsync"}},
-	{name: "rsync --inplace", line: `rsync -a --inplace $other $f`, after: "two\n", programs: []string{"rsync"}},
-	{name: "python open w", line: `python3 -c 'open("'$f'", "w").write("two\n")'`, after: "two\n", programs: []string{"python3"}},
-	{name: "python open a", line: `python3 -c 'open("'$f'", "a").write("two\n")'`, after: "one\ntwo\n", programs: []string{"python3"}},
-	{name: "python open r+", line: `python3 -c 'f = open("'$f'", "r+"); f.truncate(0); f.write("two\n"); f.close()'`,
-		after: "two\n", programs: []string{"python3"}},
-	{name: "python os.replace", line: `python3 -c 'import os; open("'$f.t'", "w").write("two\n"); os.replace("'$f.t'", "'$f'")'`,
-		after: "two\n", programs: []string{"python3"}},
-	{name: "kingpin put", line: `kingpin put -q $f $other`, after: "two\n"},
-	{name: "kingpin put from a pipe", line: `echo two | kingpin put -q $f -`, after: "two\n"},
-
-	{name: "the same bytes", line: `echo one > $f`},
-	{name: "the same bytes by cp", line: `cat $f > /tmp/same$$ && cp /tmp/same$$ $f; e=$?; rm /tmp/same$$; exit $e`},
-	{name: "cut without writing", line: `: > $f`},
-	{name: "cut in an editor that dies", line: `{ bash -c "exec 3>$f; printf half >&3; kill -9 \$\$"; } 2>/dev/null; true`},
-	{name: "touch", line: `touch $f`},
-	{name: "cat onto itself", line: `cat $f > $f`, fails: "input file is output file"},
-	{name: "truncate", line: `truncate -s 0 $f`, fails: "truncate"},
-	{name: "chmod", line: `chmod 600 $f`, fails: "Operation not permitted"},
-	{name: "chown", line: `chown 1:1 $f`, fails: "Operation not permitted"},
-	{name: "rm", line: `rm $f`, fails: "Operation not permitted"},
-	{name: "mv to another name", line: `mv $f config.manageddata.gestures.renamed`, fails: "Operation not permitted"},
-	{name: "mv from another file system", line: `cp $other /tmp/moved$$ && mv /tmp/moved$$ $f; e=$?; rm -f /tmp/moved$$; exit $e`,
-		fails: "Operation not permitted"},
-	{name: "install", line: `install $other $f`, fails: "Operation not permitted"},
-	{name: "ln", line: `ln $f $f.link`, fails: "Operation not permitted"},
-	{name: "ln -s", line: `ln -s $f config.manageddata.gestures.alias`, fails: "Operation not permitted"},
-	{name: "mkfifo", line: `mkfifo config.manageddata.gestures.fifo`, fails: "Operation not permitted"},
-	{name: "mkdir", line: `mkdir config.manageddata.gestures.dir`, fails: "Operation not permitted"},
+// scene is where the table of writers is played: two machines of a fleet, and who watches their directories.
+type scene struct {
+	*fleet
+	a, b   *Monitor
+	other  string              // a file elsewhere that holds "two\n"
+	heard  map[*Monitor]*watch // of the directory config
+	errors map[string]bool     // files of .error/ that were there before
 }
 
 // TestGesturesMakeOneVersion: one gesture makes exactly one version, never an empty one, never half of one, and none when the
-// bytes are what they were. A watch on the directory hears of it, and nothing but the file is there afterwards.
+// bytes are what they were or the gesture fails; then it says so. Both machines show what came of it, the watches on their
+// directories heard of it once, and S3 holds the versions and nothing else. docs/files.md shows the table that it prints.
 func TestGesturesMakeOneVersion(t *testing.T) {
-	m := monitor(t)
-	other := filepath.Join(directory(t), "other")
-	if err := os.WriteFile(other, []byte("two\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for i, g := range gestures {
-		t.Run(g.name, func(t *testing.T) {
-			needProgram(t, g.programs...)
-			name := fmt.Sprintf("config.manageddata.gestures.g%02d", i)
-			kingpin(t, m, "create", name)
-			if g.before == "" {
-				g.before = "one\n"
+	s := startScene(t)
+	played, all := map[string]gesture{}, 0
+	var table strings.Builder
+	for _, c := range writers {
+		fmt.Fprintf(&table, "\n%s\n\n| who | what is done | versions | exit | it says | `.error/` says |\n| --- | --- | --- | --- | --- | --- |\n", c.title)
+		for _, g := range c.gestures {
+			if g.away && underLoad() {
+				continue
 			}
-			if g.after == "" {
-				g.after = g.before
-			}
-			path := m.Path("config", name)
-			if err := os.WriteFile(path, []byte(g.before), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			seen := versions(t, m, name)
-			heard := inotifywait(t, "%f", "close_write", filepath.Dir(path)+"/")
-
-			out := shell(t, m, fmt.Sprintf("cd config; f=%s; other=%s\n%s", name, other, g.line))
-			if g.fails == "" && (out.code != 0 || out.stderr != "") || g.fails != "" && !strings.Contains(out.stderr, g.fails) {
-				t.Errorf("%s: %v", g.line, out)
-			}
-			if got := read(t, path); got != g.after {
-				t.Errorf("the file holds %q, not %q", got, g.after)
-			}
-			made := versions(t, m, name)[len(seen):]
-			want := 0
-			if g.after != g.before {
-				want = 1
-			}
-			if len(made) != want {
-				t.Errorf("%d versions were made, not %d: %v", len(made), want, made)
-			}
-
-			fence := name + "_fence"
-			kingpin(t, m, "create", fence)
-			succeed(t, m, fmt.Sprintf("cd config; echo end > %[1]s.tmp; mv %[1]s.tmp %[1]s", fence))
-			events := 0
-			for _, line := range heard.until(t, fence) {
-				if line == name {
-					events++
-				}
-			}
-			if len(made) == 1 && events != 1 {
-				t.Errorf("the directory's watch heard %d times of one version", events)
-			}
-		})
-	}
-	var unexpected []string
-	for _, e := range strings.Fields(succeed(t, m, "ls -A config")) {
-		if !strings.HasPrefix(e, "config.manageddata.gestures.g") && !strings.HasPrefix(e, "config.manageddata.admin.") ||
-			strings.HasSuffix(e, ".tmp") {
-			unexpected = append(unexpected, e)
+			all++
+			t.Run(g.who, func(t *testing.T) {
+				needProgram(t, g.programs...)
+				s.play(t, &table, g)
+				played[g.name()] = g
+			})
 		}
 	}
-	if len(unexpected) > 0 {
-		t.Errorf("left behind in config/: %v", unexpected)
+	for m, events := range s.fence(t) {
+		for name, g := range played {
+			g.checkEvents(t, m.Mount, events[name], m == s.a || strings.Contains(g.line, "$fb"))
+		}
+	}
+	need(t, "all the writers of the table", len(played) == all)
+	if underLoad() {
+		return // the table is not the whole one
+	}
+	documented(t, "docs/files.md", "writers", table.String())
+}
+
+// checkEvents: a watch on the directory hears of each version once, or of the last of several. On a machine where somebody writes
+// it hears of a close, too, that published nothing or failed.
+func (g gesture) checkEvents(t *testing.T, mount string, events int, writes bool) {
+	t.Helper()
+	made := g.made()
+	if writes && (made != 1 || g.fails != "") {
+		return
+	}
+	if events > made || events == 0 && made > 0 {
+		t.Errorf("the watch on config/ of %s heard %d times of %q, which made %d versions", mount, events, g.who, made)
 	}
 }
 
-// versions are those that this monitor published of a name so far, oldest first, by its own record.
-func versions(t *testing.T, m *Monitor, name string) []string {
+// name of the config that a gesture is made to.
+func (g gesture) name() string {
+	word := func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r - 'A' + 'a'
+		case r == '>':
+			return 'o'
+		case r == ':':
+			return 'c'
+		}
+		return ' '
+	}
+	return "config.manageddata.writers." + strings.Join(strings.Fields(strings.Map(word, g.who)), "_")
+}
+
+// startScene starts the fleet and makes what the gestures are made to.
+func startScene(t *testing.T) *scene {
 	t.Helper()
-	var records []struct{ Name, Result, Version string }
-	if err := json.Unmarshal([]byte(read(t, m.Path(".status/publishes.json"))), &records); err != nil {
+	s := &scene{fleet: startFleet(t), heard: map[*Monitor]*watch{}, errors: map[string]bool{}}
+	for _, m := range []**Monitor{&s.a, &s.b} {
+		o := s.site(t)
+		o.Flags = append(o.Flags, "--max-body", "1MiB")
+		*m = startMonitor(t, o)
+	}
+	s.other = filepath.Join(s.dir, "other")
+	if err := os.WriteFile(s.other, []byte("two\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var all []string
-	for _, r := range slices.Backward(records) {
-		if r.Name == name && r.Result == "ok" {
-			all = append(all, r.Version)
+	kingpin(t, s.a, "create", "config.manageddata.writers.fence")
+	kingpin(t, s.a, "create", "config.manageddata.writers.probe")
+	for _, c := range writers {
+		for _, g := range c.gestures {
+			kingpin(t, s.a, "create", g.name())
+			if err := os.WriteFile(s.a.Path("config", g.name()), []byte(g.held()), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	all = slices.Compact(all) // bytes that were there already are a success with the version that has them
-	if current := xattr(t, m.Path("config", name), "user.kingpin.version"); len(all) > 0 && all[len(all)-1] != current {
-		t.Errorf("the last publish was version %s, and the file shows %s", all[len(all)-1], current)
+	for _, m := range []*Monitor{s.a, s.b} {
+		for _, c := range writers {
+			for _, g := range c.gestures {
+				eventually(t, g.name()+" is there", func() bool { return m.shows("config/"+g.name(), g.held()) })
+			}
+		}
+		s.heard[m] = inotifywait(t, "%f", "close_write", m.Path("config")+"/")
 	}
-	return all
+	s.fence(t)
+	return s
+}
+
+// held is what the file of a gesture holds before.
+func (g gesture) held() string {
+	if g.before == "" {
+		return "one\n"
+	}
+	return g.before
+}
+
+// becomes is what it holds afterwards.
+func (g gesture) becomes() string {
+	if g.after == "" {
+		return g.held()
+	}
+	return g.after
+}
+
+// made is how many versions a gesture makes.
+func (g gesture) made() int {
+	switch {
+	case g.versions > 0:
+		return g.versions
+	case g.becomes() != g.held():
+		return 1
+	}
+	return 0
+}
+
+// fence returns when the watches have heard of all that was published so far: how often of which name.
+func (s *scene) fence(t *testing.T) map[*Monitor]map[string]int {
+	t.Helper()
+	const fence = "config.manageddata.writers.fence"
+	if err := os.WriteFile(s.a.Path("config", fence), fmt.Appendln(nil, len(s.bodies(t, fence))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	events := map[*Monitor]map[string]int{}
+	for m, heard := range s.heard {
+		events[m] = map[string]int{}
+		for _, name := range heard.until(t, fence) {
+			events[m][name]++
+		}
+	}
+	return events
+}
+
+// bodies are those of a config in S3, one an object.
+func (s *scene) bodies(t *testing.T, name string) []string {
+	t.Helper()
+	found, err := filepath.Glob(s.s3.Object("data/"+strings.ReplaceAll(name, ".", "/")) + "_[0-9]*/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// play makes a gesture, checks what came of it and adds a row to the table.
+func (s *scene) play(t *testing.T, table io.Writer, g gesture) {
+	t.Helper()
+	name := g.name()
+	before := len(s.bodies(t, name))
+	o := s.do(t, g)
+	if g.away {
+		s.comeBack(t)
+	}
+	switch failed := o.code != 0; {
+	case failed != (g.fails != ""), !strings.Contains(o.stderr, g.fails), !failed && o.stderr != "":
+		t.Errorf("%s: %v", g.line, o)
+	}
+	eventually(t, "both machines show what came of it", func() bool {
+		return s.a.shows("config/"+name, g.becomes()) && s.b.shows("config/"+name, g.becomes())
+	})
+	bodies, want := len(s.bodies(t, name))-before, g.made()
+	if g.orphan {
+		want++
+	}
+	if bodies != want {
+		t.Errorf("%d bodies came to S3, not %d", bodies, want)
+	}
+	reason := s.reason(t)
+	if (g.silent || g.away) && reason == "" {
+		t.Error("nobody knows why it was refused")
+	}
+	shown := g.shown
+	if shown == "" {
+		shown = g.line
+	}
+	versions := fmt.Sprint(g.made())
+	if g.orphan {
+		versions += ", and a body in S3 that nobody names"
+	}
+	fmt.Fprintf(table, "| %s | %s | %s | %d | %s | %s |\n", g.who, code(shown), versions, o.code,
+		code(s.plain(lastLine(o.stderr), name)), s.plain(reason, name))
+}
+
+// do runs the line of a gesture.
+func (s *scene) do(t *testing.T, g gesture) outcome {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Abs("testdata/writers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", g.line)
+	cmd.Dir = s.a.Path("config")
+	cmd.Env = append(s.a.Env(), "LC_ALL=C", "BASH_ENV="+filepath.Join(scripts, "prelude.sh"), "HOME="+s.dir,
+		"f="+g.name(), "fb="+s.b.Path("config", g.name()), "other="+s.other, "writers="+scripts, "go="+self)
+	// The network goes when the writer says so.
+	wishes, answers := pipe(t), pipe(t)
+	cmd.ExtraFiles = []*os.File{wishes.write, answers.read}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for wish := bufio.NewScanner(wishes.read); wish.Scan(); {
+			server, hangs := strings.CutPrefix(wish.Text(), "hanging-")
+			s.takeAway(t, server == "zookeeper", server == "s3", hangs)
+			fmt.Fprintln(answers.write)
+		}
+	}()
+	o := result(t, cmd)
+	wishes.write.Close()
+	<-done
+	return o
+}
+
+// pipeEnds are the two ends of a pipe.
+type pipeEnds struct{ read, write *os.File }
+
+func pipe(t *testing.T) pipeEnds {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.Close()
+		w.Close() // the second time for some of them
+	})
+	return pipeEnds{r, w}
+}
+
+// comeBack starts the servers that went away, and returns when it can be written again.
+func (s *scene) comeBack(t *testing.T) {
+	t.Helper()
+	s.zk.Kill()
+	s.s3.Kill()
+	s.bringBack(t, true, true, false)
+	for _, m := range []*Monitor{s.a, s.b} {
+		eventually(t, "a write succeeds", func() bool {
+			return shell(t, m, "kingpin put -q config.manageddata.writers.probe - <<< $RANDOM$RANDOM").code == 0
+		})
+	}
+}
+
+// reason is what .error/ says that it did not say before.
+func (s *scene) reason(t *testing.T) string {
+	t.Helper()
+	entries, err := os.ReadDir(s.a.Path(".error/config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, e := range entries {
+		if s.errors[e.Name()] || strings.HasSuffix(e.Name(), ".probe") {
+			continue
+		}
+		s.errors[e.Name()] = true
+		first, rest, _ := strings.Cut(read(t, s.a.Path(".error/config", e.Name())), "\n")
+		if !strings.Contains(rest, "who:") {
+			t.Errorf(".error/ does not say who: %s", rest)
+		}
+		said = append(said, strings.TrimPrefix(first, "refused: "))
+	}
+	slices.Sort(said)
+	return strings.Join(said, "; ")
+}
+
+// libraryRole calls a function of a Go library that writes a file.
+func libraryRole(args []string) error {
+	function, path, two := args[0], args[1], []byte("two\n")
+	if function == "renameio.WriteFile" {
+		return atomic.WriteFile(path, two, 0o644)
+	}
+	return os.WriteFile(path, two, 0o644)
 }
 
 func xattr(t *testing.T, path, name string) string {

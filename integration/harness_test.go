@@ -26,9 +26,10 @@ var scratch string
 
 // roles are what this test binary does when it is started again by a test, with the role in the environment.
 var roles = map[string]func(args []string) error{
-	"read":  readRole,
-	"write": writeRole,
-	"hold":  holdRole,
+	"read":    readRole,
+	"write":   writeRole,
+	"hold":    holdRole,
+	"library": libraryRole,
 }
 
 const roleVariable = "KINGPIN_TEST_ROLE"
