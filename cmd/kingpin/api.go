@@ -56,6 +56,7 @@ type s3Status struct {
 	Reachable bool      `json:"reachable"` // as far as was noticed: it is asked when there is something to fetch or to publish
 	Trouble   string    `json:"trouble"`
 	Since     time.Time `json:"since,omitzero"` // of the trouble
+	Skew      float64   `json:"skew"`           // how far its clock is ahead of this machine's, to the second
 }
 
 // nameStatus is a member of .status/names.json and of GET /v1/names, and what kingpin stat prints.

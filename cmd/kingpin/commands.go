@@ -62,6 +62,13 @@ Ends with 0 if the machine is ready, or the name current, and with 1 if not. Nam
 the reason.`,
 		},
 		{
+			name: "doctor", brief: "check mount, registry, S3, clock, permissions and disk; say what to do", run: runDoctor,
+			exits: []int{exitDone, exitFailed},
+			long: `
+Asks the monitor, and has it ask its registry and its bucket, then looks at the machine. Each line that is not ok says what to do.
+Ends with 1 if something is wrong; a warning alone is none. It changes nothing.`,
+		},
+		{
 			name: "wait", brief: "block until the machine is ready and the names can be read", run: runWait,
 			args:  []arg{{name: "NAME", optional: true, repeated: true, values: completeNames}},
 			flags: []option{{name: "timeout", value: 60 * time.Second, word: "TIME", usage: "how long to wait"}},

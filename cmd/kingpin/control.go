@@ -21,6 +21,7 @@ import (
 // success answers with an apiError and the status of the table of failures.
 //
 //	GET    /v1/monitor                            monitorStatus
+//	GET    /v1/reach                              monitorStatus, after registry and bodies were asked whether they answer
 //	GET    /v1/names                              []nameStatus: those followed here
 //	GET    /v1/names/NAME                         nameStatus
 //	GET    /v1/publishes                          []publishRecord
@@ -42,6 +43,7 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET /v1/monitor":                         func(*http.Request) (any, error) { return s.status(), nil },
+		"GET /v1/reach":                           func(*http.Request) (any, error) { return s.getReach() },
 		"GET /v1/names":                           func(*http.Request) (any, error) { return s.names(), nil },
 		"GET /v1/names/{name}":                    s.getName,
 		"GET /v1/publishes":                       func(*http.Request) (any, error) { return s.publishes.list(), nil },

@@ -178,6 +178,9 @@ func (e *engine) answer(s *monitorStatus) {
 	}
 	z, stats := b.ensemble.Stats(), m.Stats()
 	s.Connected, s.Since, s.Server, s.Trouble, s.Frozen = z.Connected, z.Since, z.Server, z.Trouble, z.Frozen
+	if bucket, ok := b.bodies.(*mirror.S3); ok {
+		s.S3.Skew = bucket.Skew().Seconds()
+	}
 	s.S3.Reachable, s.S3.Trouble, s.S3.Since = stats.Bodies == "", stats.Bodies, stats.BodiesSince
 }
 

@@ -171,7 +171,7 @@ func (f *fleet) startMonitor(ctx context.Context, machine string) error {
 		Binary: f.kingpin,
 		Mount:  filepath.Join(f.mounts, machine),
 		State:  filepath.Join(f.dir, machine),
-		Flags:  []string{"--config", f.conf()},
+		Flags:  []string{"--config", f.conf(), "--admin=127.0.0.1:0"}, // two on one machine
 	}
 	if !f.quiet {
 		o.Log = prefixed{machine}

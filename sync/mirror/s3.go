@@ -111,6 +111,9 @@ func OpenS3(ctx context.Context, o S3Options) (*S3, error) {
 	return s, nil
 }
 
+// Skew is how far the server's clock is ahead of this machine's, as far as its last answer tells.
+func (s *S3) Skew() time.Duration { return time.Duration(s.connections.skew.Load()) }
+
 // s3Settings are the SDK's own, with ours on top.
 func s3Settings(ctx context.Context, o S3Options) (aws.Config, error) {
 	load := []func(*config.LoadOptions) error{

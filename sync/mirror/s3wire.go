@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,6 +50,7 @@ func httpClient() *awshttp.BuildableClient {
 type connections struct {
 	transport *http.Transport
 	observe   func(op string, status int, took time.Duration) // of S3Options
+	skew      *atomic.Int64                                   // of the server's clock, as its last answer had it, in nanoseconds
 }
 
 func newConnections(settings aws.Config, observe func(string, int, time.Duration)) connections {
@@ -59,7 +61,7 @@ func newConnections(settings aws.Config, observe func(string, int, time.Duration
 	if observe == nil {
 		observe = func(string, int, time.Duration) {}
 	}
-	return connections{client.GetTransport(), observe}
+	return connections{client.GetTransport(), observe, &atomic.Int64{}}
 }
 
 // Do sends one request. After one that failed the idle connections are closed, since those of a server that restarted or of a network
@@ -70,6 +72,7 @@ func (c connections) Do(r *http.Request) (*http.Response, error) {
 	status := 0
 	if err == nil {
 		status = response.StatusCode
+		c.note(response.Header.Get("Date"), began)
 	}
 	c.observe(opOf(r), status, time.Since(began))
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -91,6 +94,24 @@ func newRetryer() aws.Retryer {
 			"BadDigest":                  {}, // the bytes that arrived were not those sent
 		}})
 	})
+}
+
+// note remembers how far the server's clock is ahead, from the date of an answer, which has no fractions. It was written between the
+// request and now.
+func (c connections) note(date string, asked time.Time) {
+	at, err := http.ParseTime(date)
+	if err != nil {
+		return
+	}
+	earliest, latest := at, at.Add(time.Second)
+	switch now := time.Now(); {
+	case latest.Before(asked):
+		c.skew.Store(int64(latest.Sub(asked)))
+	case earliest.After(now):
+		c.skew.Store(int64(earliest.Sub(now)))
+	default:
+		c.skew.Store(0) // as far as one can see
+	}
 }
 
 // opOf is what a request does, in the words of S3Options.Observe.
