@@ -70,10 +70,11 @@ type Options struct {
 	Host          string                                                       // after the @ of authors; "": the host's name
 	Logger        *slog.Logger                                                 // nil: slog.Default()
 
-	// History lists the versions of a config, the newest first and the current one among them, and Version fetches one. They may ask
-	// the network, and end with their context. nil: there is no .history.
-	History func(context.Context, registry.Name) ([]Past, error)
-	Version func(context.Context, registry.Name, registry.Version) (Past, []byte, error)
+	// What .history shows; if History is nil there is none. All four may ask the network, and end with their context.
+	History  func(context.Context, registry.Name) ([]Past, error)                             // newest first, with an error those that are here
+	About    func(context.Context, registry.Name, registry.Version) (Past, error)             // one version without its bytes
+	Version  func(context.Context, registry.Name, registry.Version) (Past, []byte, error)     // and with them
+	Previous func(context.Context, registry.Name, registry.Version) (registry.Version, error) // what was current before
 
 	// Observe is told of every request that was answered, and Announced of every version whose events were raised. They must not
 	// block. nil: nobody is told.

@@ -36,6 +36,23 @@ func (p Pointer) Key(v Version) string {
 	return strings.ReplaceAll("data"+string(p)+"_"+string(v), ".", "/")
 }
 
+// VersionOf is the version whose body is stored under key, the reverse of Key for tokens that are decimal seconds. Other keys begin alike:
+// those of the name k_2 look like a version of the name k.
+func (p Pointer) VersionOf(key string) (v Version, ok bool) {
+	rest, ok := strings.CutPrefix(key, p.Key(""))
+	if !ok {
+		return "", false
+	}
+	seconds, decimals, ok := strings.Cut(rest, "/")
+	if !ok || !isDigits(seconds) || !isDigits(decimals) {
+		return "", false
+	}
+	v, err := ParseVersion(seconds + "." + decimals)
+	return v, err == nil
+}
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
 // IndexKey is the S3 key of the object that repeats the current version, for readers without ZooKeeper.
 func (p Pointer) IndexKey() string {
 	return strings.ReplaceAll("data"+string(p), ".", "/")

@@ -52,6 +52,15 @@ type Meta struct {
 	Author    string    // user@host
 	Message   string    // why, in the author's words
 	Published time.Time // by the publisher's clock
+	Replaces  Version   // what was current when it was put; empty: nothing was, or nobody said
+}
+
+// Stored is a body as the store of bodies lists it, without its bytes.
+type Stored struct {
+	Key      string
+	Size     int64     // bytes
+	Modified time.Time // when the store took it; zero: it does not say
+	Meta     Meta      // zero in a listing, if the store would have to be asked for that of each
 }
 
 // Checksum is the SHA-256 of a body. The zero value means unknown.

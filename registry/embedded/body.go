@@ -159,7 +159,11 @@ func (h header) encode() ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, h.size)
 	b = append(b, h.sum[:]...)
 	b = append(b, h.meta.SHA256[:]...)
-	for _, s := range []string{string(published), h.meta.Author, h.meta.Message} {
+	words := []string{string(published), h.meta.Author, h.meta.Message}
+	if h.meta.Replaces != "" { // a header without it is one that older programs wrote
+		words = append(words, string(h.meta.Replaces))
+	}
+	for _, s := range words {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}
@@ -176,8 +180,11 @@ func decodeHeader(b []byte) (h header, err error) {
 	copy(h.sum[:], b[16:])
 	copy(h.meta.SHA256[:], b[16+len(h.sum):])
 	rest := b[fixed:]
-	var words [3]string
+	var words [4]string
 	for i := range words {
+		if i == 3 && len(rest) == 0 {
+			break // it is said since a later version
+		}
 		n, used := binary.Uvarint(rest)
 		if used <= 0 || n > uint64(len(rest)-used) {
 			return header{}, errors.New("a body's header is too short")
@@ -189,5 +196,6 @@ func decodeHeader(b []byte) (h header, err error) {
 		return header{}, err
 	}
 	h.meta.Published, h.meta.Author, h.meta.Message = published.UTC(), words[1], words[2]
+	h.meta.Replaces = registry.Version(words[3])
 	return h, nil
 }

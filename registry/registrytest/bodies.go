@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ var bodyTests = map[string]func(t *testing.T, a, b Registry){
 	"a body that fails its checksum is not handed out":    testBodyChecksum,
 	"a key may be the beginning of another":               testBodyBelow,
 	"a caller may do what he likes with his bytes":        testBodyOwned,
+	"the versions of a name are listed, the newest first": testBodyList,
+	"a body is looked at without its bytes":               testBodyStat,
 }
 
 // noise is n bytes that no compression makes smaller, the same for the same n.
@@ -37,6 +40,7 @@ func described(data []byte) registry.Body {
 		Author:    "jürgen.李@laptop",
 		Message:   "why: \"λ\" = 😀,\n\tand a second line; 100 % of it=+/\\",
 		Published: time.Unix(1795296152, 123456789).UTC(),
+		Replaces:  v3,
 	}}
 }
 
@@ -50,7 +54,7 @@ func stored(t *testing.T, r Registry, key string, want registry.Body) {
 	case !bytes.Equal(got.Data, want.Data):
 		t.Errorf("fetch %s: %d bytes that differ from the %d put", key, len(got.Data), len(want.Data))
 	case got.Meta.SHA256 != want.Meta.SHA256 || got.Meta.Author != want.Meta.Author || got.Meta.Message != want.Meta.Message ||
-		!got.Meta.Published.Equal(want.Meta.Published):
+		!got.Meta.Published.Equal(want.Meta.Published) || got.Meta.Replaces != want.Meta.Replaces:
 		t.Errorf("fetch %s: meta %+v, want %+v", key, got.Meta, want.Meta)
 	}
 }
@@ -156,4 +160,52 @@ func testBodyOwned(t *testing.T, a, _ Registry) {
 		fetched.Data[i] = 'Y'
 	}
 	stored(t, a, key, body)
+}
+
+func testBodyList(t *testing.T, a, b Registry) {
+	ctx, p := t.Context(), blacklist.Pointer()
+	list := func(most int) (versions []registry.Version) {
+		t.Helper()
+		stored, err := b.List(ctx, p.Key(""), most)
+		must(t, err)
+		for _, s := range stored {
+			v, ok := p.VersionOf(s.Key)
+			if !ok {
+				t.Errorf("%s is listed among the versions of %s", s.Key, p)
+			}
+			if size := int64(len(v)); s.Size != size {
+				t.Errorf("version %s is listed with %d bytes, it has %d", v, s.Size, size)
+			}
+			versions = append(versions, v)
+		}
+		return versions
+	}
+	if got := list(10); len(got) != 0 {
+		t.Errorf("versions %q before the first", got)
+	}
+	want := []registry.Version{"1795296152.9", "1795296152.52", "1795296152.123456789", "1426859717.71"}
+	for _, v := range want {
+		must(t, a.Put(ctx, p.Key(v), registry.Body{Data: []byte(v)}))
+	}
+	// Names that go on where this one ends, before and behind it.
+	for _, key := range []string{"data/config/manageddata/spam/blacklist_old_1795296152/1", "data/config/manageddata/spam/blacklis_1795296152/1"} {
+		must(t, a.Put(ctx, key, registry.Body{Data: []byte("a neighbour")}))
+	}
+	for _, most := range []int{10, 4, 3, 1} {
+		if got := list(most); !slices.Equal(got, want[:min(most, len(want))]) {
+			t.Errorf("the last %d versions are %q, want %q", most, got, want[:min(most, len(want))])
+		}
+	}
+}
+
+func testBodyStat(t *testing.T, a, b Registry) {
+	key, body := blacklist.Pointer().Key(v1), described(noise(5000))
+	_, err := b.Stat(t.Context(), key)
+	refused(t, err, registry.ErrNotExist, "stat")
+	must(t, a.Put(t.Context(), key, body))
+	got, err := b.Stat(t.Context(), key)
+	must(t, err)
+	if want := body.Meta; got.Key != key || got.Size != 5000 || got.Meta != want {
+		t.Errorf("stat %s: %+v, want %d bytes with %+v", key, got, 5000, want)
+	}
 }

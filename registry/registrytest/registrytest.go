@@ -97,6 +97,13 @@ type Bodies interface {
 
 	// PutIndex notes the current version for readers that cannot reach the pointer, over what was there.
 	PutIndex(ctx context.Context, key string, v registry.Version) error
+
+	// List is the last bodies, at most so many, whose keys are prefix, a digit and anything, in descending order of the keys, which
+	// for the versions of one name is from the newest on. Their Meta may be left out.
+	List(ctx context.Context, prefix string, most int) ([]registry.Stored, error)
+
+	// Stat is what Fetch would return, without the bytes, and says how many they are. ErrNotExist.
+	Stat(ctx context.Context, key string) (registry.Stored, error)
 }
 
 // Test runs the suite. open returns two clients of one fresh, empty registry, which it closes by t.Cleanup; an implementation

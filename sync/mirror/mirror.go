@@ -74,6 +74,11 @@ type Bodies interface {
 	Fetch(ctx context.Context, key string) (registry.Body, error)
 	// PutIndex repeats the current version beside the bodies, for readers without the registry.
 	PutIndex(ctx context.Context, key string, v registry.Version) error
+	// List is the last bodies, at most so many, whose keys are prefix, a digit and anything, in descending order of the keys. Their
+	// Meta may be left out.
+	List(ctx context.Context, prefix string, most int) ([]registry.Stored, error)
+	// Stat is what Fetch would return, without the bytes; ErrNotExist.
+	Stat(ctx context.Context, key string) (registry.Stored, error)
 }
 
 // Options of a Mirror. The zero value follows base.dep and the deciders, and nothing else.

@@ -37,6 +37,7 @@ func (m *Mirror) newTask(ctx context.Context) (t task, cancel func()) {
 // put stores a body under a fresh version and moves the pointer to it: the body first, then the pointer, so that a crash between
 // them leaves a body that nobody names.
 func (m *Mirror) put(t task, pointer registry.Pointer, base registry.Version, body registry.Body) (registry.State, error) {
+	body.Meta.Replaces = base
 	next := base
 	for { // another publisher may have taken this very nanosecond
 		next = registry.NextVersion(time.Now(), next)

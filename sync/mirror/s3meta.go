@@ -17,6 +17,7 @@ const (
 	metaAuthor    = "author"    // as encodeMeta writes it
 	metaMessage   = "message"   // likewise
 	metaPublished = "published" // RFC 3339
+	metaReplaces  = "replaces"  // a version
 )
 
 const (
@@ -48,6 +49,7 @@ func packMeta(m registry.Meta) map[string]string {
 	if !m.Published.IsZero() {
 		add(metaPublished, m.Published.UTC().Format(time.RFC3339Nano))
 	}
+	add(metaReplaces, string(m.Replaces))
 	add(metaAuthor, shortMeta(m.Author, room/3))
 	add(metaMessage, shortMeta(m.Message, room-metaOverhead))
 	return meta
@@ -59,6 +61,9 @@ func unpackMeta(meta map[string]string) (registry.Meta, error) {
 	m := registry.Meta{Author: decodeMeta(meta[metaAuthor]), Message: decodeMeta(meta[metaMessage])}
 	if at, err := time.Parse(time.RFC3339Nano, meta[metaPublished]); err == nil {
 		m.Published = at.UTC()
+	}
+	if v, err := registry.ParseVersion(meta[metaReplaces]); err == nil {
+		m.Replaces = v
 	}
 	if sum, ok := meta[metaSHA256]; ok {
 		bytes, err := hex.DecodeString(sum)

@@ -231,3 +231,17 @@ func (c *wire) Fetch(ctx context.Context, key string) (registry.Body, error) {
 	}
 	return c.Registry.Fetch(ctx, key)
 }
+
+func (c *wire) List(ctx context.Context, prefix string, most int) ([]registry.Stored, error) {
+	if err := c.whole(); err != nil {
+		return nil, err
+	}
+	return c.Registry.List(ctx, prefix, most)
+}
+
+func (c *wire) Stat(ctx context.Context, key string) (registry.Stored, error) {
+	if err := c.whole(); err != nil {
+		return registry.Stored{}, err
+	}
+	return c.Registry.Stat(ctx, key)
+}
