@@ -17,8 +17,13 @@ func FormatServerset(members []Member) []byte {
 		endpoints[i] = m.Endpoint
 	}
 	slices.Sort(endpoints)
+	return FormatEndpoints(slices.Compact(endpoints))
+}
+
+// FormatEndpoints is the serverset file of endpoints that are sorted already, each once.
+func FormatEndpoints(endpoints []Endpoint) []byte {
 	var file []byte
-	for _, e := range slices.Compact(endpoints) {
+	for _, e := range endpoints {
 		file = append(file, e...)
 		file = append(file, '\n')
 	}

@@ -135,7 +135,7 @@ func (c *chaos) calmDown() {
 	for _, m := range c.machines {
 		m.wire.set(func(c *wire) { c.fetch = nil })
 	}
-	c.passes(2 * time.Minute) // a grace, and the longest backoff
+	c.passes(12 * time.Minute) // a grace, the longest backoff, and until a serverset that shrank is believed
 }
 
 // compare a machine with the registry.

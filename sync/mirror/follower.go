@@ -40,6 +40,10 @@ type follower struct {
 	failures   int       // in a row
 	warned     bool      // the log says that it is not up to date
 	metaconfig registry.Version
+	hold       Hold    // of a serverset
+	places     []place // of a serverset: its file, line by line; replaced, never changed
+
+	guarded guarded // whoever has the name's lock has it
 }
 
 func (f *follower) file() disk.File { return disk.File{Kind: f.name.Kind(), Name: string(f.name)} }

@@ -43,6 +43,8 @@ type health struct {
 	now  chan struct{} // holds one token while somebody wants the next probe at once
 	calm atomic.Bool   // there is nobody: the usual case, without the lock
 
+	losses atomic.Int64 // how often the registry was lost, or may have been
+
 	touched [sides]atomic.Int64  // when each was heard of or asked in vain, in nanoseconds since 1970
 	inquiry [sides]chan struct{} // holds one token while Reach asks
 
@@ -89,6 +91,9 @@ func (h *health) failed(s side, err error) {
 	before := h.away[s]
 	if before == nil {
 		h.since[s] = time.Now()
+		if s == registrySide {
+			h.losses.Add(1)
+		}
 	}
 	h.away[s] = err
 	h.calm.Store(false)

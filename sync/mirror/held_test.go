@@ -72,35 +72,6 @@ func TestRegistryRestoredFromABackupIsNotFollowed(t *testing.T) {
 	})
 }
 
-func TestEmptyServersetIsHeld(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.make(web, user)
-		m := w.boot("a", follows(web))
-		m.has("serverset/"+string(user), "") // nobody has ever been there
-		m.isIn(user, Current)
-
-		first := w.join(user, "10.0.0.1:80")
-		second := w.join(user, "10.0.0.2:80")
-		m.has("serverset/"+string(user), "10.0.0.1:80\n10.0.0.2:80\n")
-		first()
-		m.has("serverset/"+string(user), "10.0.0.2:80\n")
-		second()
-		m.has("serverset/"+string(user), "10.0.0.2:80\n")
-		m.isIn(user, Held, "empty, was 1")
-		if n := m.Stats().Held; n != 1 {
-			t.Errorf("%d held, want 1", n)
-		}
-		m.halt()
-		m = w.boot("a", follows(web))
-		m.isIn(user, Held, "empty, was 1")
-
-		third := w.join(user, "10.0.0.3:80")
-		m.has("serverset/"+string(user), "10.0.0.3:80\n")
-		m.isIn(user, Current)
-		third()
-	})
-}
-
 func TestBodyThatFailsItsChecksumIsHeld(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.make(web, spam)

@@ -1,12 +1,10 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/sync/disk"
@@ -17,12 +15,12 @@ import (
 func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (disk.Entry, error) {
 	current, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
 	switch {
-	case !w.exists && here:
-		return current, held{reason: "its node was deleted from the registry"}
-	case !w.exists:
+	case !w.exists && !here:
 		return disk.Entry{}, errMissing
 	case name.Kind() == registry.Serverset:
 		return m.bringServerset(name, w, current, here)
+	case !w.exists:
+		return current, held{reason: "its node was deleted from the registry"}
 	}
 	damaged := m.damaged(name)
 	switch {
@@ -106,33 +104,6 @@ func (m *Mirror) commit(c disk.Commit) (disk.Entry, error) {
 	}
 	m.counters.commits.Add(1)
 	return entries[0], m.removeFiles(gone)
-}
-
-// bringServerset is bringHome of a serverset.
-func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, here bool) (disk.Entry, error) {
-	switch {
-	case here && !m.damaged(name) && current.SHA256 == registry.Sum(w.members):
-		return current, nil
-	case here && w.order < current.Order:
-		return current, wentBack(w, current)
-	case here && len(w.members) == 0 && current.Size > 0:
-		return current, held{reason: fmt.Sprintf("empty, was %d", m.lines(current))}
-	}
-	return m.update(disk.Commit{
-		File:      disk.File{Kind: registry.Serverset, Name: string(name)},
-		Order:     w.order,
-		Body:      w.members,
-		Published: time.Now(),
-	})
-}
-
-// lines is how many endpoints a serverset file on disk has.
-func (m *Mirror) lines(e disk.Entry) int {
-	body, err := m.read(e)
-	if err != nil {
-		return 0 // only said, never acted on
-	}
-	return bytes.Count(body, []byte("\n"))
 }
 
 // damaged says whether the file of a name has lost its body, or an older one stands in for it.

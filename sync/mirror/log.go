@@ -24,7 +24,11 @@ func (m *Mirror) logCondition(f *follower, before Condition, w word, err error) 
 		m.log.Warn("not up to date", "name", f.name, "version", w.version, "error", err)
 	case now == Held && before != Held:
 		m.counters.holds.Add(1)
-		m.log.Warn("held: the last good version stays", "name", f.name, "reason", reason)
+		about := []any{"name", f.name, "reason", reason}
+		if f.name.Kind() == registry.Serverset {
+			about = append(about, "do", "kingpin accept "+string(f.name))
+		}
+		m.log.Warn("held: the last good version stays", about...)
 	case now == Missing && before != Missing && !implied:
 		m.log.Warn("skipped: "+reason, "name", f.name)
 	case now == Current && (warned || before == Held):

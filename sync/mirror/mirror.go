@@ -89,6 +89,8 @@ type Options struct {
 	Host         string                // for the author of what has none, "": the host's name
 	Logger       *slog.Logger          // nil: nothing is logged
 
+	Guard func(registry.Name) GuardRules // of a serverset, nil: DefaultGuard for all
+
 	Workers        int           // names that are fetched at a time, 0: 32
 	Grace          time.Duration // how long a file outlives its last subscription, 0: a minute
 	Audit          time.Duration // how long it takes to ask about every name once more, 0: half an hour

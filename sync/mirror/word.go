@@ -14,13 +14,14 @@ import (
 // askTimeout bounds one question to the registry that nobody waits for.
 const askTimeout = 10 * time.Second
 
-// word is the last that the registry said about a name. Of a config it has the version, of a serverset the file.
+// word is the last that the registry said about a name. Of a config it has the version, of a serverset who serves it.
 type word struct {
 	heard   bool // something was said since the start
 	exists  bool
 	order   registry.Order
 	version registry.Version
-	members []byte
+	serving []registry.Member // sorted by endpoint, each once
+	members []byte            // the file that would show them
 }
 
 // equal says that two words ask for the same.
@@ -34,7 +35,9 @@ func stateWord(s registry.State) word {
 }
 
 func membershipWord(m registry.Membership) word {
-	return word{heard: true, exists: m.Exists, order: m.Order, members: registry.FormatServerset(m.Members)}
+	return word{
+		heard: true, exists: m.Exists, order: m.Order, serving: roster(m.Members), members: registry.FormatServerset(m.Members),
+	}
 }
 
 // hearChanges has every name read again that the registry says has changed, if it is one that says so.
@@ -45,6 +48,7 @@ func (m *Mirror) hearChanges(ctx context.Context) {
 			switch {
 			case err != nil:
 			case nodes == nil:
+				m.health.losses.Add(1)
 				m.refresh()
 			default:
 				for _, p := range nodes {
