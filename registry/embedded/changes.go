@@ -47,6 +47,9 @@ func (r *Registry) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, er
 			nodes := slices.Sorted(maps.Keys(w.nodes))
 			clear(w.nodes)
 			r.mu.Unlock()
+			if len(nodes) == 0 {
+				continue // told of with those before; nil would say that any may have changed
+			}
 			if ctx.Err() != nil || !yield(nodes, nil) {
 				return
 			}

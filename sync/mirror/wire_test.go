@@ -17,9 +17,10 @@ type wire struct {
 	*embedded.Registry
 
 	mu      sync.Mutex
-	cut     chan struct{} // closed when the wire is mended; nil: it is whole
-	silent  bool          // the registry never answers, the bodies do
-	deaf    bool          // feeds yield nothing after the first state
+	cut     chan struct{}             // closed when the wire is mended; nil: it is whole
+	silent  bool                      // the registry never answers, the bodies do
+	deaf    bool                      // feeds yield nothing after the first state
+	untold  map[registry.Pointer]bool // followed names of which Changes has not told
 	fetch   func(key string) error
 	put     func(key string) error
 	advance func(call func() (registry.State, error)) (registry.State, error)
@@ -111,20 +112,32 @@ func (c *wire) Watch(ctx context.Context, p registry.Pointer) iter.Seq2[registry
 	return through(ctx, c, c.Registry.Watch(ctx, p))
 }
 
-// Changes of a deaf wire tells of each node once.
+func (c *wire) Follow(n registry.Name) (stop func()) {
+	c.set(func(c *wire) {
+		if c.untold == nil {
+			c.untold = map[registry.Pointer]bool{}
+		}
+		c.untold[n.Pointer()] = true
+	})
+	return c.Registry.Follow(n)
+}
+
+// Changes of a deaf wire tells of each name once, as its feeds would.
 func (c *wire) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error] {
-	told := map[registry.Pointer]bool{}
 	return connected(ctx, c, func(yield func([]registry.Pointer, error) bool) {
 		for nodes, err := range c.Registry.Changes(ctx) {
-			c.mu.Lock()
-			if c.deaf && nodes != nil {
-				nodes = slices.DeleteFunc(nodes, func(p registry.Pointer) bool {
-					before := told[p]
-					told[p] = true
-					return before
-				})
-			}
-			c.mu.Unlock()
+			c.set(func(c *wire) {
+				if nodes == nil {
+					clear(c.untold)
+				}
+				known := func(p registry.Pointer) bool { return !c.untold[p] }
+				if c.deaf {
+					nodes = slices.DeleteFunc(nodes, known)
+				}
+				for _, p := range nodes {
+					delete(c.untold, p)
+				}
+			})
 			if (nodes == nil || len(nodes) > 0) && !yield(nodes, err) {
 				return
 			}
