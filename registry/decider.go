@@ -193,3 +193,14 @@ func ParseDecider(data []byte) (int, error) {
 	}
 	return int(percent), nil
 }
+
+// ContinueDecider judges what was written so far to the file of one decider. A line that is complete must be what ParseDecider reads;
+// what comes before its newline must be the start of such a line.
+func ContinueDecider(data []byte) (complete bool, err error) {
+	complete = len(data) > 0 && data[len(data)-1] == '\n'
+	if !complete && len(data) <= maxDeciderRaw && len(bytes.TrimSpace(data)) == 0 {
+		return false, nil
+	}
+	_, err = ParseDecider(data) // every start of a percent is one itself
+	return complete && err == nil, err
+}

@@ -188,6 +188,32 @@ func FuzzParseDeciders(f *testing.F) {
 	})
 }
 
+// TestContinueDecider writes byte by byte, as dd bs=1 does.
+func TestContinueDecider(t *testing.T) {
+	for _, tt := range []struct {
+		lines   string
+		refused string // what is in the file when it is; "": never
+	}{
+		{"42\n", ""}, {"0\n", ""}, {"100\n", ""}, {"\t 7 \n", ""}, {"7\n\n", ""},
+		{"250\n", "250"}, {"101\n", "101"}, {"00\n", "00"}, {"\n", "\n"}, {"4x\n", "4x"}, {"-1\n", "-"}, {"1e1\n", "1e"},
+		{"42\n43\n", "42\n4"}, {strings.Repeat(" ", 65), strings.Repeat(" ", 65)},
+	} {
+		for end := range len(tt.lines) + 1 {
+			written := tt.lines[:end]
+			complete, err := ContinueDecider([]byte(written))
+			if refused := written == tt.refused && end > 0; refused != (err != nil) {
+				t.Errorf("%q: %v, want refusal %v", written, err, refused)
+			}
+			if err != nil {
+				break
+			}
+			if complete != strings.HasSuffix(written, "\n") {
+				t.Errorf("%q: complete %v", written, complete)
+			}
+		}
+	}
+}
+
 func FuzzParseDecider(f *testing.F) {
 	for _, s := range []string{"42\n", "250", " 7 ", "0", "00", "1e2"} {
 		f.Add([]byte(s))

@@ -82,20 +82,26 @@ func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry
 // update is commit of what was published elsewhere.
 func (m *Mirror) update(c disk.Commit) (disk.Entry, error) {
 	before, _ := m.store.Current(c.File)
-	e, err := m.commit(c)
+	e, err := m.commit(c, "")
 	if err == nil && e.Stamp != before.Stamp {
 		m.logUpdate(e)
 	}
 	return e, err
 }
 
-// commit puts a version on disk, and with the map of the deciders their files.
-func (m *Mirror) commit(c disk.Commit) (disk.Entry, error) {
+// commit puts a version on disk, and with the map of the deciders their files. If it was made to change one decider the origin is that
+// one's file's: for everybody else it is a version like any other.
+func (m *Mirror) commit(c disk.Commit, decider string) (disk.Entry, error) {
 	commits := []disk.Commit{c}
 	var gone []disk.File
 	if c.Name == string(registry.DeciderName) {
 		var deciders []disk.Commit
 		deciders, gone = m.deciderFiles(c)
+		for i := range deciders {
+			if decider != "" && deciders[i].Name == decider {
+				deciders[i].Origin, commits[0].Origin = c.Origin, 0
+			}
+		}
 		commits = append(commits, deciders...)
 	}
 	entries, err := m.store.Commit(commits...)

@@ -61,7 +61,11 @@ func (m *Mirror) complain(subject, instance, message string, args ...any) {
 // recordPublication counts a publication and says one line about it: the audit trail that people grep.
 func (m *Mirror) recordPublication(p Publication, e disk.Entry, published bool, err error, took time.Duration) {
 	c := &m.counters
-	about := []any{"name", p.Name, "author", p.Author, "size", len(p.Body), "took", took.Round(time.Microsecond)}
+	about := []any{"name", p.Name}
+	if p.Decider != "" {
+		about = append(about, "decider", p.Decider, "percent", p.Percent, "removed", p.Remove)
+	}
+	about = append(about, "author", p.Author, "size", len(p.Body), "took", took.Round(time.Microsecond))
 	switch {
 	case err == nil && published:
 		c.ok.Add(1)

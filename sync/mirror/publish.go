@@ -21,6 +21,12 @@ type Publication struct {
 	Message       string           // why, in the author's words; at most 1 KiB
 	Force         bool             // let the body be empty, or collapse, or be no map of deciders
 	Origin        uint64           // handed to disk.Commit
+
+	// One decider instead of the whole map: Name is registry.DeciderName, Base the version of the decider's own file, and Body
+	// is not looked at. Whatever else the map holds stays, and is nobody's conflict.
+	Decider string
+	Percent int
+	Remove  bool // ErrNotExist if there is no such decider
 }
 
 const (
@@ -94,6 +100,9 @@ func (m *Mirror) checkPublication(p Publication) error {
 	if len(p.Author) > maxAuthor {
 		return fmt.Errorf("author of %d bytes, at most %d: %w", len(p.Author), maxAuthor, registry.ErrInvalid)
 	}
+	if p.Decider != "" {
+		return p.checkDecider()
+	}
 	if p.Name == registry.DeciderName && !p.Force {
 		return registry.CheckDeciders(p.Body)
 	}
@@ -105,6 +114,9 @@ func (m *Mirror) attempt(t task, p Publication) (e disk.Entry, published bool, e
 	state, err := m.look(t, p)
 	if err != nil {
 		return disk.Entry{}, false, err
+	}
+	if p.Decider != "" {
+		return m.attemptDecider(t, p, state)
 	}
 	if !state.Exists {
 		if err := m.createPointer(t, p.Name); err != nil {
@@ -186,7 +198,7 @@ func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.E
 		}, true, nil
 	}
 	m.believe(p.Name, state)
-	e, err = m.commit(c)
+	e, err = m.commit(c, p.Decider)
 	if err != nil {
 		return e, true, fmt.Errorf("published as %s, this machine has it later: %w", state.Version, err)
 	}

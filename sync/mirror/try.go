@@ -22,6 +22,10 @@ func (m *Mirror) Try(ctx context.Context, p Publication) error {
 	if err != nil || !state.Exists {
 		return err
 	}
+	if p.Decider != "" {
+		_, err = m.deciders(t, p, state)
+		return err
+	}
 	_, err = m.judge(t, p, state)
 	return err
 }
