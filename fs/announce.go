@@ -23,6 +23,8 @@ const (
 	maxHeld = 64
 	// closeAfterSync is how soon a writer that called fsync closes the file, if its close is to be the event.
 	closeAfterSync = 200 * time.Millisecond
+	// closeAfterWrite is the same for a decider, whose writers nearly always close at once.
+	closeAfterWrite = time.Second
 	// sweepEvery is how often the kernel is asked again about old versions that somebody held.
 	sweepEvery = time.Minute
 )
@@ -88,14 +90,16 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 	for _, file := range files {
 		current, ok := a.f.store.Current(file)
 		if _, gone := removed[file]; gone && !ok {
-			a.vanish(ctx, file)
+			if !a.f.takeOwn(ownEdit{dirOf(file), file.Name, Unsubscribe}) {
+				a.vanish(ctx, file)
+			}
 			announced = append(announced, removed[file])
 		}
 		a.poke(ctx, a.touches(ctx, file, current, ok))
 		switch {
 		case ctx.Err() != nil:
 			return
-		case ok && current.Origin == synced:
+		case ok && (current.Origin == synced || current.Origin == written):
 			a.f.background.Go(func() { a.afterSync(ctx, current) })
 		case ok:
 			announced, raised = append(announced, current.Stamp), append(raised, current)
@@ -112,7 +116,7 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 func (a *announcer) touches(ctx context.Context, file disk.File, current disk.Entry, exists bool) []keeper.Op {
 	var ops []keeper.Op
 	switch {
-	case !exists, current.Origin == closed, current.Origin == synced:
+	case !exists, current.Origin == closed, current.Origin == synced, current.Origin == written:
 	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
 		a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)})
 	default:
@@ -138,10 +142,14 @@ func (a *announcer) touch(file disk.File) keeper.Op {
 	return keeper.Op{Kind: keeper.Touch, Path: a.path(file)}
 }
 
-// afterSync raises the event on the name of a version that was published by fsync, unless the writer closes the file first: its
-// close is then the event, and one is enough.
+// afterSync raises the event on the name of a version that was published by fsync or write, unless the writer closes the file first:
+// its close is then the event, and one is enough.
 func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
-	for deadline := time.Now().Add(closeAfterSync); a.f.writing(e.File); {
+	patience := closeAfterSync
+	if e.Origin == written {
+		patience = closeAfterWrite
+	}
+	for deadline := time.Now().Add(patience); a.f.writing(e.File); {
 		select {
 		case <-ctx.Done():
 			return

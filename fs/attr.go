@@ -56,7 +56,7 @@ func (f *FS) draftAttr(a *fuse.Attr, d *draft) {
 	if d.origin.Stamp != 0 {
 		ino = uint64(d.origin.Stamp)
 	}
-	fillAttr(a, ino, syscall.S_IFREG|f.fileMode(registry.Config), size, modified, f.gid())
+	fillAttr(a, ino, syscall.S_IFREG|f.fileMode(d.file.Kind), size, modified, f.gid())
 }
 
 func (f *FS) dirAttr(a *fuse.Attr, node uint64, mode uint32, changed time.Time) {
@@ -72,10 +72,10 @@ func (f *FS) controlAttr(a *fuse.Attr, node uint64, size int) {
 	fillAttr(a, node, syscall.S_IFREG|0o444, int64(size), f.started, 0)
 }
 
-// fileMode are the permission bits of a file: the publish group may write configs, if there is one.
+// fileMode are the permission bits of a file: the publish group may write configs and deciders, if there is one.
 func (f *FS) fileMode(k registry.Kind) uint32 {
 	switch {
-	case f.o.ReadOnly || k != registry.Config:
+	case f.o.ReadOnly || k == registry.Serverset:
 		return 0o444
 	case f.o.PublishGroup != 0:
 		return 0o664
@@ -83,7 +83,7 @@ func (f *FS) fileMode(k registry.Kind) uint32 {
 	return 0o644
 }
 
-// dirMode are the permission bits of a directory in which names can be made: config/ and *.dep.
+// dirMode are the permission bits of a directory in which names can be made: config/, decider/ and *.dep.
 func (f *FS) dirMode() uint32 {
 	switch {
 	case f.o.ReadOnly:
@@ -105,7 +105,7 @@ var fixedDirs = map[uint64]struct {
 	rootNode:           {"", rootNode, false},
 	configNode:         {"config", rootNode, true},
 	serversetNode:      {"serverset", rootNode, false},
-	deciderNode:        {"decider", rootNode, false},
+	deciderNode:        {"decider", rootNode, true},
 	errorNode:          {".error", rootNode, false},
 	statusNode:         {".status", rootNode, false},
 	pokeNode:           {".poke", rootNode, false},

@@ -10,13 +10,13 @@ import (
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
-// draft is one writer's private copy of a config, or a scratch file. Nobody else sees it until it is published.
+// draft is one writer's private copy of a config or a decider, or a scratch file. Nobody else sees it until it is published.
 type draft struct {
 	node    uint64
 	file    disk.File
 	caller  caller
-	scratch bool       // a local file that is no config: published only by a rename over one
-	create  bool       // the config does not exist yet, and writing this creates it
+	scratch bool       // a local file that is neither: published only by a rename over one
+	create  bool       // the file does not exist yet, and writing this creates it
 	origin  disk.Entry // the version it was made from; zero for a new file
 	created time.Time
 
@@ -57,21 +57,23 @@ func (f *FS) newDraft(file disk.File, scratch bool, c caller) *draft {
 	return d
 }
 
-// orphaned is the current version of the config that a draft of a dead server was made for: the writer had looked it up, and comes
+// orphaned is the current version of the file that a draft of a dead server was made for: the writer had looked it up, and comes
 // to open it now. Its bytes, if it had any, are lost, and whoever wrote them is told by the next write, flush or fsync.
 func (f *FS) orphaned(node uint64) (e disk.Entry, ok bool) {
 	if node&scratchBit != 0 {
 		return disk.Entry{}, false
 	}
 	hash := node >> (counterBits + incarnationBits) & (1<<nameBits - 1)
-	for _, other := range f.store.List(registry.Config) {
-		if nameHash(other.Name) != hash {
-			continue
+	for _, kind := range []registry.Kind{registry.Config, registry.Decider} {
+		for _, other := range f.store.List(kind) {
+			if fileHash(other.File) != hash {
+				continue
+			}
+			if ok { // two names of one hash: better no file than the wrong one
+				return disk.Entry{}, false
+			}
+			e, ok = other, true
 		}
-		if ok { // two names of one hash: better no file than the wrong one
-			return disk.Entry{}, false
-		}
-		e, ok = other, true
 	}
 	return e, ok
 }
@@ -132,25 +134,25 @@ var errGone = fmt.Errorf("earlier bytes of this file were refused: %w", registry
 // what a lost race put in front of the bytes that it has.
 const atEnd = -1
 
-// writeAt changes the draft's bytes; limit is the size that a body may have.
-func (d *draft) writeAt(p []byte, off, limit int64) error {
+// writeAt changes the draft's bytes; limit is the size that a body may have. What is complete is to be published by the write itself.
+func (d *draft) writeAt(p []byte, off, limit int64) (complete bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.failed != nil {
-		return errGone
+		return false, errGone
 	}
 	if err := d.ensure(); err != nil {
-		return d.fail(err)
+		return false, d.fail(err)
 	}
 	if off == atEnd {
 		off = int64(len(d.buf))
 	}
 	end := off + int64(len(p))
 	if end > limit {
-		return d.fail(fmt.Errorf("%d bytes, at most %d: %w", end, limit, registry.ErrTooLarge))
+		return false, d.fail(fmt.Errorf("%d bytes, at most %d: %w", end, limit, registry.ErrTooLarge))
 	}
 	if err := d.checkJSON(p, off); err != nil {
-		return d.fail(fmt.Errorf("the config holds JSON: %w", err))
+		return false, d.fail(fmt.Errorf("the config holds JSON: %w", err))
 	}
 	d.resize(max(end, int64(len(d.buf))))
 	copy(d.buf[off:], p)
@@ -160,13 +162,19 @@ func (d *draft) writeAt(p []byte, off, limit int64) error {
 	}
 	d.written = true
 	d.changed()
-	return nil
+	if !d.decides() {
+		return false, nil
+	}
+	if complete, err = registry.ContinueDecider(d.buf); err != nil {
+		return false, d.fail(err)
+	}
+	return complete, nil
 }
 
 // checkJSON refuses bytes that cannot be continued to JSON, if the file was JSON. It can judge what is written in order into an empty
 // file; anything else is judged when it is published. d.mu is held.
 func (d *draft) checkJSON(p []byte, off int64) error {
-	if !d.judged {
+	if !d.judged && d.file.Kind == registry.Config {
 		d.judged = true
 		if d.cut && !d.force && d.original != nil {
 			if body, err := d.original(); err == nil && registry.HoldsJSON(body) {
@@ -230,6 +238,9 @@ func (d *draft) resize(size int64) {
 // fail drops the draft's bytes, so that no part of what was refused is ever published. d.mu is held.
 func (d *draft) fail(err error) error {
 	d.failed, d.dirty, d.buf, d.load = err, false, nil, nil
+	if d.decides() {
+		d.failed = nil // the next line is another decision: nothing is missing in it
+	}
 	return err
 }
 
@@ -271,7 +282,7 @@ func (f *FS) release(d *draft) (last bool) {
 	if d.handles > 0 {
 		return false
 	}
-	if !d.scratch || f.scratch[scratchName(d.file.Name)] != d {
+	if !d.scratch || f.scratch[d.file] != d {
 		delete(f.drafts, d.node)
 	}
 	return true

@@ -36,6 +36,12 @@ type Publication struct {
 	Message       string           // why, if the writer said so
 	Force         bool             // the writer insists on emptying or shrinking
 	Origin        uint64           // handed back in disk.Entry.Origin
+
+	// One decider: Name is registry.DeciderName, which holds them all, Base and the entry that comes back are of the decider's own file,
+	// and Body is what was written there.
+	Decider string
+	Percent int
+	Remove  bool
 }
 
 // EditKind is what an Edit does.
@@ -104,10 +110,10 @@ type FS struct {
 	leaving bool         // none begins here any more: another server takes over
 
 	mu        sync.Mutex
-	drafts    map[uint64]*draft      // by node id
-	handles   map[uint64]*handle     // by file handle, those that are not plain readers
-	scratch   map[scratchName]*draft // files of config/ that are no configs
-	pins      map[disk.Stamp]int     // descriptors that read a version through another inode
+	drafts    map[uint64]*draft    // by node id
+	handles   map[uint64]*handle   // by file handle, those that are not plain readers
+	scratch   map[disk.File]*draft // files of config/ and decider/ that are neither
+	pins      map[disk.Stamp]int   // descriptors that read a version through another inode
 	redirects redirects
 	deferrals map[uint32]*deferral // by thread
 	refusals  map[uint64]*refusal  // by node id
@@ -157,7 +163,7 @@ func New(store *disk.Store, o Options) *FS {
 		names:         newCallers(),
 		drafts:        map[uint64]*draft{},
 		handles:       map[uint64]*handle{},
-		scratch:       map[scratchName]*draft{},
+		scratch:       map[disk.File]*draft{},
 		pins:          map[disk.Stamp]int{},
 		redirects:     redirects{},
 		deferrals:     map[uint32]*deferral{},

@@ -13,16 +13,16 @@ import (
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
-// Rename publishes a scratch file that is renamed over a config: the way editors, sed -i and rsync write. A config itself
-// keeps its name, which is its identity.
+// Rename publishes a scratch file that is renamed over a config or a decider: the way editors, sed -i and rsync write. These
+// themselves keep their names, which are their identities.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
 	c := f.caller(&in.InHeader)
-	target := disk.File{Kind: registry.Config, Name: newName}
+	target := disk.File{Kind: kindOfDir(in.NodeId), Name: newName}
 	d := f.scratchOf(in.NodeId, oldName, in.Uid)
 	switch {
 	case in.Flags&renameExchange != 0:
 		return fuse.EINVAL
-	case in.NodeId == configNode && in.Newdir != configNode:
+	case holdsDrafts(in.NodeId) && in.Newdir != in.NodeId:
 		return fuse.Status(syscall.EXDEV)
 	case d == nil:
 		err := fmt.Errorf("a name is an identity and cannot be changed: %w", syscall.EPERM)
@@ -32,7 +32,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 	create := false
 	if !exists {
 		var err error
-		if create, err = f.identity(newName); err != nil {
+		if create, err = f.identity(target, false); err != nil {
 			return f.refuse(target.String(), c, err)
 		}
 	}
@@ -66,9 +66,13 @@ const renameExchange = 2 // RENAME_EXCHANGE of renameat2(2)
 // publishScratch publishes a scratch file's bytes as the new version of target; last writer wins, as with any rename.
 func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, current disk.Entry, create bool) error {
 	d.mu.Lock()
-	p := f.publication(d, renamed)
+	p, err := f.publication(d, target, renamed)
 	d.mu.Unlock()
-	p.Name, p.Base, p.CompareAndSet, p.Create = registry.Name(target.Name), current.Version, false, create
+	if err != nil {
+		return err
+	}
+	p.Base, p.CompareAndSet = current.Version, false
+	p.Create = p.Create || create && target.Kind == registry.Config
 	e, err := f.o.Publish(ctx, p)
 	if err != nil {
 		return err
@@ -80,11 +84,11 @@ func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, cur
 	return nil
 }
 
-// adopt makes a scratch file that was published a draft of the config, for a writer that still has it open.
+// adopt makes a scratch file that was published a draft of what it became, for a writer that still has it open.
 func (f *FS) adopt(d *draft, target disk.File) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.scratch, scratchName(d.file.Name))
+	delete(f.scratch, d.file)
 	if d.handles == 0 {
 		delete(f.drafts, d.node)
 		return
@@ -95,13 +99,14 @@ func (f *FS) adopt(d *draft, target disk.File) {
 func (f *FS) renameScratch(d *draft, name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.dropScratch(scratchName(name))
-	delete(f.scratch, scratchName(d.file.Name))
+	f.dropScratch(disk.File{Kind: d.file.Kind, Name: name})
+	delete(f.scratch, d.file)
 	d.file.Name = name
-	f.scratch[scratchName(name)] = d
+	f.scratch[d.file] = d
 }
 
-// Unlink removes a scratch file, or a member of a dependency. A config is not removed by rm: what others read must not vanish.
+// Unlink removes a scratch file, a decider, or a member of a dependency. A config is not removed by rm: what others read must not
+// vanish.
 func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Status {
 	if f.born(in, name, true) || f.isPoker(in) && in.NodeId == pokeNode {
 		return fuse.OK
@@ -109,10 +114,13 @@ func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Stat
 	if d := f.scratchOf(in.NodeId, name, in.Uid); d != nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.dropScratch(scratchName(d.file.Name))
+		f.dropScratch(d.file)
 		return fuse.OK
 	}
 	c := f.caller(in)
+	if in.NodeId == deciderNode {
+		return f.unlinkDecider(in, c, name)
+	}
 	dir, ok := depByID(f.store.Graph(), in.NodeId)
 	if !ok {
 		err := fmt.Errorf("a published name is not removed; to unsubscribe: rm DEPENDENCY.dep/%s: %w", name, syscall.EPERM)
@@ -127,7 +135,7 @@ func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Stat
 		return f.refuse(path, c, err)
 	}
 	if f.deferralOf(in.Pid) == nil {
-		if err := f.mayRemove(dir.Name, c); err != nil {
+		if err := f.mayRemoveMember(dir.Name, c); err != nil {
 			return f.refuse(path, c, err)
 		}
 	}
@@ -226,7 +234,7 @@ func (f *FS) mayEdit(c caller) error {
 	return f.o.Writable()
 }
 
-// removals are the latest removals of members by process: rm -rf x.dep would unsubscribe a fleet one unlink at a time.
+// removals are the latest removals of members and deciders by process: rm -rf x.dep would unsubscribe a fleet one unlink at a time.
 type removals map[uint32][]time.Time
 
 const (
@@ -234,11 +242,16 @@ const (
 	removalsWithin = 10 * time.Second
 )
 
-// mayRemove refuses what looks like an accident.
-func (f *FS) mayRemove(dep registry.Dependency, c caller) error {
+// mayRemoveMember refuses what looks like an accident.
+func (f *FS) mayRemoveMember(dep registry.Dependency, c caller) error {
 	if dep == registry.BaseDependency {
 		return fmt.Errorf("every machine follows %s; use kingpin dep rm: %w", dep, syscall.EPERM)
 	}
+	return f.mayRemove(c, "members", "kingpin dep rm")
+}
+
+// mayRemove refuses another removal by a process that is at it already.
+func (f *FS) mayRemove(c caller, what, otherwise string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for process, times := range f.removals {
@@ -248,7 +261,8 @@ func (f *FS) mayRemove(dep registry.Dependency, c caller) error {
 	}
 	recent := f.removals[c.process]
 	if len(recent) >= maxRemovals && now().Sub(recent[len(recent)-maxRemovals]) < removalsWithin {
-		return fmt.Errorf("more than %d members by one process in %s; use kingpin dep rm: %w", maxRemovals, removalsWithin, syscall.EPERM)
+		return fmt.Errorf("more than %d %s by one process in %s; use %s: %w",
+			maxRemovals, what, removalsWithin, otherwise, syscall.EPERM)
 	}
 	f.removals[c.process] = append(recent, now())
 	return nil

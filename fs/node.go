@@ -92,7 +92,7 @@ func dirOf(f disk.File) uint64 { return dirOfKind(f.Kind) }
 
 // draftID is the id of a draft. The hash lets a new server tell what file a draft of its predecessor was about to be.
 func draftID(file disk.File, scratch bool, incarnation, counter uint64) uint64 {
-	id := draftBit | nameHash(file.Name)<<(counterBits+incarnationBits) |
+	id := draftBit | fileHash(file)<<(counterBits+incarnationBits) |
 		incarnation&(1<<incarnationBits-1)<<counterBits | counter&(1<<counterBits-1)
 	if scratch {
 		id |= scratchBit
@@ -100,9 +100,13 @@ func draftID(file disk.File, scratch bool, incarnation, counter uint64) uint64 {
 	return id
 }
 
-func nameHash(name string) uint64 {
+// fileHash is of the name alone for configs: a server before this one may have known no other drafts.
+func fileHash(file disk.File) uint64 {
 	h := fnv.New32a()
-	h.Write([]byte(name))
+	if file.Kind != registry.Config {
+		h.Write([]byte(file.Kind.String() + "/"))
+	}
+	h.Write([]byte(file.Name))
 	return uint64(h.Sum32()) & (1<<nameBits - 1)
 }
 

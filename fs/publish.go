@@ -20,6 +20,7 @@ const (
 	synced                    // by fsync: its close will be the event, if it comes soon
 	late                      // after the writer's last close
 	renamed                   // a rename over the name
+	written                   // by the write itself: its close will be the event, if it comes soon
 )
 
 const (
@@ -86,8 +87,12 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 		d.mu.Unlock()
 		return disk.Entry{}, err
 	}
-	appended := d.appends && d.base.Stamp != 0 && d.expect == nil
-	p := f.publication(d, gesture)
+	appended := d.appends && d.base.Stamp != 0 && d.expect == nil && !d.decides()
+	p, err := f.publication(d, d.file, gesture)
+	if err != nil {
+		defer d.mu.Unlock()
+		return disk.Entry{}, d.fail(err)
+	}
 	a := attempt{edits: d.edits, size: len(p.Body)}
 	tail := p.Body[min(d.start0, int64(len(p.Body))):]
 	d.mu.Unlock()
@@ -110,10 +115,10 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 	return e, nil
 }
 
-// publication is what a draft asks to be published, with a copy of its bytes. d.mu is held.
-func (f *FS) publication(d *draft, gesture uint64) Publication {
+// publication is what a draft asks to be published as the file, with a copy of its bytes. d.mu is held.
+func (f *FS) publication(d *draft, file disk.File, gesture uint64) (Publication, error) {
 	p := Publication{
-		Name:          registry.Name(d.file.Name),
+		Name:          registry.Name(file.Name),
 		Body:          append([]byte{}, d.buf...),
 		Base:          d.base.Version,
 		CompareAndSet: !d.cut,
@@ -127,7 +132,10 @@ func (f *FS) publication(d *draft, gesture uint64) Publication {
 		p.Base, p.CompareAndSet = *d.expect, true
 		d.expect = nil
 	}
-	return p
+	if file.Kind == registry.Decider {
+		return f.decision(p, file)
+	}
+	return p, nil
 }
 
 // rebase puts what was appended behind the version that won the race.

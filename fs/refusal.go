@@ -98,7 +98,11 @@ func (f *FS) still(path string) string {
 		if k.String() != kind {
 			continue
 		}
-		if e, ok := f.store.Current(disk.File{Kind: k, Name: name}); ok && e.Version != "" {
+		e, ok := f.store.Current(disk.File{Kind: k, Name: name})
+		if ok && k == registry.Decider {
+			return fmt.Sprintf("%s, version %s", f.percentOf(e), e.Version)
+		}
+		if ok && e.Version != "" {
 			return fmt.Sprintf("%d bytes, version %s", e.Size, e.Version)
 		} else if ok {
 			return "empty, never written"

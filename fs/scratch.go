@@ -12,9 +12,7 @@ import (
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
-// scratchName is the name of a scratch file in config/. Each belongs to the user who made it, and only that user sees it.
-type scratchName string
-
+// A scratch file belongs to the user who made it, and only that user sees it.
 const (
 	// scratchLife is how long a scratch file that nobody has open is kept.
 	scratchLife = time.Hour
@@ -24,9 +22,16 @@ const (
 	temporaryDigits = 5
 )
 
-// identity says whether a name that does not exist yet is a config to be made by this write. What is neither that nor a scratch
-// name is an error: a typo must not become a config of the whole fleet.
-func (f *FS) identity(name string) (bool, error) {
+// holdsDrafts says whether what is written in a directory can be published.
+func holdsDrafts(dir uint64) bool { return dir == configNode || dir == deciderNode }
+
+// identity says whether a file that does not exist yet is a config or a decider to be made by this write. What is neither that nor
+// a scratch name is an error: a typo must not become a config of the whole fleet.
+func (f *FS) identity(file disk.File, exclusive bool) (bool, error) {
+	if file.Kind == registry.Decider {
+		return f.newDecider(file, exclusive)
+	}
+	name := file.Name
 	n, err := registry.ParseName(name)
 	if err != nil || !n.ManagedData() || f.extendsExisting(name) {
 		return false, nil
@@ -81,18 +86,18 @@ func (f *FS) keepScratch(d *draft) {
 		}
 	}
 	if len(f.scratch) >= maxScratch && oldest != nil {
-		f.dropScratch(scratchName(oldest.file.Name))
+		f.dropScratch(oldest.file)
 	}
-	f.scratch[scratchName(d.file.Name)] = d
+	f.scratch[d.file] = d
 }
 
 // dropScratch takes the name from a scratch file. Those who have it open may go on with it. f.mu is held.
-func (f *FS) dropScratch(name scratchName) {
-	d := f.scratch[name]
+func (f *FS) dropScratch(file disk.File) {
+	d := f.scratch[file]
 	if d == nil {
 		return
 	}
-	delete(f.scratch, name)
+	delete(f.scratch, file)
 	d.unlinked.Store(true)
 	if d.handles == 0 {
 		delete(f.drafts, d.node)
@@ -101,12 +106,12 @@ func (f *FS) dropScratch(name scratchName) {
 
 // scratchOf is the scratch file of a name in a directory that uid may see, or nil.
 func (f *FS) scratchOf(parent uint64, name string, uid uint32) *draft {
-	if parent != configNode {
+	if !holdsDrafts(parent) {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d := f.scratch[scratchName(name)]
+	d := f.scratch[disk.File{Kind: kindOfDir(parent), Name: name}]
 	if d == nil || d.caller.uid != uid && uid != 0 {
 		return nil
 	}
@@ -117,7 +122,7 @@ func (f *FS) scratchOf(parent uint64, name string, uid uint32) *draft {
 func (f *FS) private(parent uint64, name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return parent == configNode && f.scratch[scratchName(name)] != nil
+	return holdsDrafts(parent) && f.scratch[disk.File{Kind: kindOfDir(parent), Name: name}] != nil
 }
 
 func (f *FS) lookupScratch(in *fuse.InHeader, parent uint64, name string, out *fuse.EntryOut) bool {
@@ -130,15 +135,15 @@ func (f *FS) lookupScratch(in *fuse.InHeader, parent uint64, name string, out *f
 }
 
 func (f *FS) listScratch(parent uint64, uid uint32) []listed {
-	if parent != configNode {
+	if !holdsDrafts(parent) {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []listed
-	for name, d := range f.scratch {
-		if d.caller.uid == uid {
-			all = append(all, listed{string(name), d.node, syscall.S_IFREG})
+	for file, d := range f.scratch {
+		if file.Kind == kindOfDir(parent) && d.caller.uid == uid {
+			all = append(all, listed{file.Name, d.node, syscall.S_IFREG})
 		}
 	}
 	return all

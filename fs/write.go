@@ -72,8 +72,6 @@ func (f *FS) mayEver(file disk.File, c caller) error {
 		return fmt.Errorf("this mount is read only: %w", registry.ErrReadOnly)
 	case file.Kind == registry.Serverset:
 		return fmt.Errorf("a serverset is written by those who register in it: %w", registry.ErrReadOnly)
-	case file.Kind == registry.Decider:
-		return fmt.Errorf("deciders are read here; they are the keys of %s: %w", registry.DeciderName, registry.ErrReadOnly)
 	}
 	return nil
 }
@@ -98,7 +96,7 @@ func (f *FS) openDraft(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	}
 	d.handles++
 	if !d.scratch {
-		delete(f.redirects, redirectKey{in.Pid, configNode, d.file.Name})
+		delete(f.redirects, redirectKey{in.Pid, dirOf(d.file), d.file.Name})
 	}
 	f.mu.Unlock()
 	if in.Flags&syscall.O_APPEND != 0 {
@@ -131,21 +129,21 @@ func (f *FS) reviveDraft(in *fuse.OpenIn) fuse.Status {
 	return fuse.OK
 }
 
-// Create makes a scratch file, or begins a config that does not exist yet where that is allowed. It is local: the kernel holds
-// the directory's lock.
+// Create makes a scratch file, or begins a decider, or a config that does not exist yet where that is allowed. It is local: the kernel
+// holds the directory's lock.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	if f.born(&in.InHeader, name, false) {
 		return f.createBorn(in, name, out)
 	}
 	c := f.caller(&in.InHeader)
-	if in.NodeId != configNode {
+	if !holdsDrafts(in.NodeId) {
 		return fuse.EPERM
 	}
-	file := disk.File{Kind: registry.Config, Name: name}
+	file := disk.File{Kind: kindOfDir(in.NodeId), Name: name}
 	if err := f.mayWrite(file, c); err != nil {
 		return f.refuse(file.String(), c, err)
 	}
-	identity, err := f.identity(name)
+	identity, err := f.identity(file, in.Flags&syscall.O_EXCL != 0)
 	if err != nil {
 		return f.refuse(file.String(), c, err)
 	}
@@ -163,8 +161,8 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 }
 
 // Write changes the draft. It refuses what can never become a good version, because shells report a failing write and drop
-// the error of a failing close.
-func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+// the error of a failing close; for the same reason a decider is published by the write that ends its line.
+func (f *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	h := f.handle(in.Fh)
 	if h == nil || h.draft == nil {
 		return 0, fuse.EIO // a draft of a server that died: saying OK would lose a write
@@ -173,8 +171,14 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 	if in.Flags&syscall.O_APPEND != 0 {
 		off = atEnd
 	}
-	if err := h.draft.writeAt(data, off, f.o.MaxBody); err != nil {
+	complete, err := h.draft.writeAt(data, off, f.o.MaxBody)
+	if err != nil {
 		return 0, f.refuse(h.draft.file.String(), h.draft.caller, err)
+	}
+	if complete {
+		if st := f.publishAndWait(cancel, in.Pid, h.draft, written); !st.Ok() {
+			return 0, st
+		}
 	}
 	return uint32(len(data)), fuse.OK
 }

@@ -101,6 +101,7 @@ type dependencyStatus struct {
 // publishRecord is a member of .status/publishes.json: the last publishes from this machine, newest first.
 type publishRecord struct {
 	Name    string    `json:"name"`
+	Decider string    `json:"decider,omitempty"` // the one that was changed, if that was all
 	Time    time.Time `json:"time"`
 	Took    float64   `json:"took"`
 	Result  string    `json:"result"` // ok, or the kind of an apiError

@@ -22,7 +22,7 @@ type recorder struct {
 func (r *recorder) add(p mirror.Publication, e disk.Entry, err error, started time.Time) {
 	record := publishRecord{
 		Name: string(p.Name), Time: started.UTC(), Took: seconds(time.Since(started)), Result: "ok",
-		Version: string(e.Version), Author: p.Author, Message: p.Message, Size: int64(len(p.Body)),
+		Decider: p.Decider, Version: string(e.Version), Author: p.Author, Message: p.Message, Size: int64(len(p.Body)),
 	}
 	if err != nil {
 		record.Result, record.Error = kindOfError(err), err.Error()

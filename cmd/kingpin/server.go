@@ -197,7 +197,7 @@ func (s *server) try(ctx context.Context, p mirror.Publication) error {
 
 // checkJSON refuses to replace JSON by what is none.
 func (s *server) checkJSON(ctx context.Context, p mirror.Publication) error {
-	if p.Force || len(p.Body) == 0 || !registry.HoldsJSON(s.before(ctx, p.Name)) {
+	if p.Force || p.Decider != "" || len(p.Body) == 0 || !registry.HoldsJSON(s.before(ctx, p.Name)) {
 		return nil
 	}
 	var check registry.JSONCheck

@@ -57,9 +57,11 @@ func (m *Mirror) attemptDecider(t task, p Publication, state registry.State) (e 
 		}
 	}
 	next.CompareAndSet = false // the decider's base has been compared; a map that changes now is another attempt
-	_, published, err = m.advanceTo(t, next, state)
-	current, _ = m.store.Current(file)
-	return current, published, err
+	e, published, err = m.advanceTo(t, next, state)
+	if decider, here := m.store.Current(file); here {
+		return decider, published, err
+	}
+	return e, published, err // it is gone: what is left is the version of the map
 }
 
 // decision is the message of a version of the map whose author gave none: its history would not say otherwise what was decided.

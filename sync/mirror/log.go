@@ -63,7 +63,7 @@ func (m *Mirror) recordPublication(p Publication, e disk.Entry, published bool, 
 	c := &m.counters
 	about := []any{"name", p.Name}
 	if p.Decider != "" {
-		about = append(about, "decider", p.Decider, "percent", p.Percent, "removed", p.Remove)
+		about = append(about, "decided", p.decision())
 	}
 	about = append(about, "author", p.Author, "size", len(p.Body), "took", took.Round(time.Microsecond))
 	switch {

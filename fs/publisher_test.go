@@ -1,0 +1,154 @@
+package fs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+// publisher stands for the mirror: the disk itself is its registry. It can be told to take its time.
+type publisher struct {
+	store *disk.Store
+	mu    sync.Mutex
+	hold  map[string]time.Duration // by name, or dependency
+	down  bool
+	edges map[registry.Dependency][]registry.Edge
+	made  int // versions
+}
+
+func (p *publisher) writable() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		return fmt.Errorf("registry gone: %w", registry.ErrUnreachable)
+	}
+	return nil
+}
+
+// count is how many versions this server has made.
+func (p *publisher) count() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strconv.AppendInt(nil, int64(p.made), 10)
+}
+
+func (p *publisher) wait(name string) {
+	p.mu.Lock()
+	hold := p.hold[name]
+	p.mu.Unlock()
+	if hold > 0 {
+		<-time.After(hold)
+	}
+}
+
+func (p *publisher) publish(_ context.Context, pub Publication) (disk.Entry, error) {
+	p.wait(string(pub.Name))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	file := disk.File{Kind: pub.Name.Kind(), Name: string(pub.Name)}
+	if pub.Decider != "" {
+		file = disk.File{Kind: registry.Decider, Name: pub.Decider}
+		pub.Body, pub.Create = registry.FormatDecider(pub.Percent), true
+	}
+	current, exists := p.store.Current(file)
+	switch {
+	case pub.Remove && !exists:
+		return disk.Entry{}, registry.ErrNotExist
+	case pub.Remove:
+		slog.Info("removal", "of", file.Name)
+		return disk.Entry{}, p.store.Remove(file)
+	case !exists && !pub.Create:
+		return disk.Entry{}, registry.ErrNotExist
+	case exists && pub.CompareAndSet && current.Version != pub.Base:
+		return disk.Entry{}, fmt.Errorf("version %s is current: %w", current.Version, registry.ErrConflict)
+	case bytes.Contains(pub.Body, []byte("forbidden")):
+		return disk.Entry{}, fmt.Errorf("a forbidden word: %w", registry.ErrInvalid)
+	case exists && registry.Sum(pub.Body) == current.SHA256:
+		return current, nil
+	}
+	return p.commit(file, pub.Body, pub.Author, pub.Message, pub.Origin)
+}
+
+func (p *publisher) commit(file disk.File, body []byte, author, message string, origin uint64) (disk.Entry, error) {
+	current, _ := p.store.Current(file)
+	entries, err := p.store.Commit(disk.Commit{
+		File: file, Version: registry.NextVersion(time.Now(), current.Version), Order: current.Order + 1, Body: body,
+		Author: author, Message: message, Published: time.Now(), Origin: origin,
+	})
+	if err != nil {
+		return disk.Entry{}, err
+	}
+	slog.Info("version", "of", file.Name)
+	p.made++
+	return entries[0], nil
+}
+
+func (p *publisher) edit(_ context.Context, e Edit) error {
+	p.wait(string(e.Dependency))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var edges []registry.Edge
+	for _, edge := range p.edges[e.Dependency] {
+		if edge != e.Edge {
+			edges = append(edges, edge)
+		}
+	}
+	if e.Kind == Subscribe {
+		edges = append(edges, e.Edge)
+	}
+	p.edges[e.Dependency] = edges
+	return p.store.SetGraph(p.edges)
+}
+
+// ServeHTTP is how a test acts as the rest of the fleet.
+func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	body, err := io.ReadAll(r.Body)
+	q := r.URL.Query()
+	switch r.URL.Path {
+	case "/publish":
+		kind := map[string]registry.Kind{"config": registry.Config, "serverset": registry.Serverset, "decider": registry.Decider}[q.Get("kind")]
+		_, err = p.commit(disk.File{Kind: kind, Name: q.Get("name")}, body, "elsewhere@there", "remote", 0)
+	case "/remove":
+		file := disk.File{Kind: registry.Config, Name: q.Get("name")}
+		if q.Get("kind") == "decider" {
+			file.Kind = registry.Decider
+		}
+		err = p.store.Remove(file)
+	case "/ungraph":
+		delete(p.edges, registry.Dependency(q.Get("dep")))
+		err = p.store.SetGraph(p.edges)
+	case "/graph":
+		dep := registry.Dependency(q.Get("dep"))
+		p.edges[dep] = nil
+		for _, edge := range strings.Fields(string(body)) {
+			p.edges[dep] = append(p.edges[dep], registry.Edge(edge))
+		}
+		err = p.store.SetGraph(p.edges)
+	case "/hold":
+		p.hold[q.Get("name")], err = time.ParseDuration(string(body))
+	case "/quiet":
+		if left := p.store.Unannounced(); len(left) > 0 {
+			err = fmt.Errorf("%d versions not announced yet", len(left))
+		}
+	case "/down":
+		p.down = string(body) == "yes"
+	default:
+		err = errors.New("no such order")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
