@@ -29,7 +29,7 @@ var errnos = []struct {
 	{registry.ErrTimeout, syscall.ETIMEDOUT},
 	{context.DeadlineExceeded, syscall.ETIMEDOUT},
 	{syscall.ENOSPC, syscall.ENOSPC},
-	{syscall.EDQUOT, syscall.EDQUOT},
+	{registry.ErrQuota, syscall.EDQUOT},
 	{syscall.EPERM, syscall.EPERM},
 }
 

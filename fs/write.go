@@ -15,7 +15,11 @@ import (
 // leads there. What can be refused is refused here, since every program reports a failing open.
 func (f *FS) openVersionToWrite(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut) fuse.Status {
 	c := f.caller(&in.InHeader)
-	if err := f.mayOpen(e.File, c); err != nil {
+	err := f.mayOpen(e.File, c)
+	if err == nil {
+		err = f.o.Quota(e.File) // shells drop the error of the close
+	}
+	if err != nil {
 		return f.refuse(e.File.String(), c, err)
 	}
 	f.mu.Lock()

@@ -53,7 +53,8 @@ func Start(ctx context.Context, o Options) (*Monitor, error) {
 	m := &Monitor{
 		Mount: o.Mount, State: o.State,
 		binary: o.Binary,
-		env:    slices.Concat(os.Environ(), []string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State, "KINGPIN_ADMIN=off"}, o.Env),
+		env: slices.Concat(os.Environ(), []string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State, "KINGPIN_ADMIN=off",
+			"KINGPIN_MAX_VERSIONS_PER_MINUTE=0"}, o.Env),
 		log:    &transcript{also: o.Log},
 		exited: make(chan struct{}),
 	}

@@ -16,5 +16,6 @@ var (
 	ErrUnknown     = errors.New("outcome unknown")
 	ErrPermission  = errors.New("permission denied")
 	ErrReadOnly    = errors.New("read only")
+	ErrQuota       = errors.New("too many versions a minute")
 	ErrChecksum    = errors.New("checksum does not match")
 )

@@ -95,7 +95,7 @@ func openDirectServer(ctx context.Context, set monitorSettings) (*server, error)
 	}
 	s.engine.backend = b
 	s.engine.mirror = mirror.New(b.registry, b.bodies, s.store, mirror.Options{
-		Dependencies: slices.Clone(set.dependencies), MaxBody: set.maxBody, Host: s.host, Logger: log,
+		Dependencies: slices.Clone(set.dependencies), MaxBody: set.maxBody, MaxVersions: -1, Host: s.host, Logger: log,
 	})
 	return s, nil
 }

@@ -96,6 +96,15 @@ func (e *engine) opening() bool {
 	return e.mirror == nil && e.trouble == nil
 }
 
+// quota says why another version of a file would be one too many now.
+func (e *engine) quota(f disk.File) error {
+	m, err := e.get()
+	if err != nil {
+		return nil // it is refused for that
+	}
+	return m.Quota(f)
+}
+
 func (e *engine) can(write func(*mirror.Mirror) error) error {
 	m, err := e.get()
 	if err != nil {
@@ -129,6 +138,7 @@ func (e *engine) run(ctx context.Context) error {
 		Dependencies: slices.Clone(e.set.dependencies),
 		Create:       !e.set.readOnly && e.set.fleet == nil, // in a fleet it may be another machine's to make
 		MaxBody:      e.set.maxBody,
+		MaxVersions:  e.set.maxVersions,
 		Logger:       e.log,
 	})
 	e.mu.Lock()

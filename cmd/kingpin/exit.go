@@ -65,7 +65,7 @@ var failures = []struct {
 	{registry.ErrNotEmpty, syscall.ENOTEMPTY, "not_empty", http.StatusConflict, exitRefused, true, false},
 	{registry.ErrInvalid, syscall.EINVAL, "invalid", http.StatusUnprocessableEntity, exitRefused, true, true},
 	{errGuard, syscall.EPERM, "refused", http.StatusForbidden, exitRefused, true, true},
-	{errQuota, syscall.EDQUOT, "quota", http.StatusTooManyRequests, exitRefused, true, false},
+	{registry.ErrQuota, syscall.EDQUOT, "quota", http.StatusTooManyRequests, exitRefused, true, false},
 	{context.DeadlineExceeded, syscall.ETIME, "timeout", http.StatusGatewayTimeout, exitUnreachable, false, false},
 	{errNoAnswer, syscall.ECONNREFUSED, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false, false},
 	{errDeadMount, syscall.ENOTCONN, "unreachable", http.StatusServiceUnavailable, exitUnreachable, false, false},
@@ -75,7 +75,6 @@ var failures = []struct {
 // Failures that only the mount or a socket can name.
 var (
 	errGuard     = errors.New("refused")
-	errQuota     = errors.New("too many versions a minute")
 	errNoAnswer  = errors.New("nobody answers")
 	errDeadMount = errors.New("the mount is dead: nobody serves it")
 	errAborted   = errors.New("the monitor died meanwhile")

@@ -32,6 +32,7 @@ type monitorSettings struct {
 	group         int // its gid; -1: there is none
 	createByWrite bool
 	maxBody       int64
+	maxVersions   int            // as in mirror.Options
 	fleet         *fleetSettings // nil: the registry is embedded
 	admin         string         // where to answer questions: an address, or webOff
 	metrics       string         // the same, for other machines; may be empty
@@ -75,6 +76,9 @@ func (r resolved) settings() (monitorSettings, error) {
 	if set.maxBody, err = r.maxBody(); err != nil {
 		return set, err
 	}
+	if set.maxVersions, err = r.maxVersions(); err != nil {
+		return set, err
+	}
 	if set.fleet, err = r.fleet(); err != nil {
 		return set, err
 	}
@@ -100,6 +104,19 @@ func (r resolved) maxBody() (int64, error) {
 		return 0, fmt.Errorf("max-body %s is not from 1 to %s", text, size(maxMaxBody))
 	}
 	return int64(bytes), nil
+}
+
+// maxVersions is below 0 for any number.
+func (r resolved) maxVersions() (int, error) {
+	text := r.set.Lookup("max-versions-per-minute").Value.String()
+	n, err := strconv.ParseUint(text, 10, 31)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("max-versions-per-minute %q is not a whole number", text)
+	case n == 0:
+		return -1, nil
+	}
+	return int(n), nil
 }
 
 func (r resolved) dependencies() ([]registry.Dependency, error) {

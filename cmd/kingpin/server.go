@@ -140,6 +140,7 @@ func (s *server) mountOptions() fs.Options {
 	o := fs.Options{
 		Writable:      s.engine.writable,
 		Reach:         s.engine.reach,
+		Quota:         s.engine.quota,
 		Status:        s.topics(),
 		PublishGroup:  max(s.set.group, 0),
 		ReadOnly:      s.set.readOnly,

@@ -5,11 +5,13 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
 // defaultConf is the monitor's configuration file; files of defaultConf.d come after it.
@@ -27,6 +29,7 @@ func settings() []option {
 		{name: "publish-group", value: "", word: "GROUP", usage: "whose members may publish; empty: only root"},
 		{name: "create-by-write", value: true, usage: "writing a well-formed name that does not exist creates it; false with zookeeper unless said"},
 		{name: "max-body", value: size(16 << 20), word: "SIZE", usage: "the largest config that is published and followed"},
+		{name: "max-versions-per-minute", value: strconv.Itoa(mirror.DefaultMaxVersions), word: "N", usage: "refuse more versions of one name from this machine within a minute; 0: any number"},
 		{name: "admin", value: "127.0.0.1:9898", word: "ADDRESS", usage: "answer questions over HTTP, GET alone, at HOST:PORT or unix:PATH; off: nowhere"},
 		{name: "metrics", value: "", word: "ADDRESS", usage: "a second address that answers /metrics, /healthz and /readyz alone and names nothing, for other machines"},
 		{name: "pprof", value: false, usage: "profiles of the server at the admin address"},

@@ -86,6 +86,7 @@ type Options struct {
 	Dependencies []registry.Dependency // what this machine follows; base.dep comes by itself
 	Create       bool                  // make those of Dependencies that do not exist
 	MaxBody      int64                 // bytes of one config, 0: 16 MiB
+	MaxVersions  int                   // of one name published here within a minute, 0: 60, below 0: any number
 	Host         string                // for the author of what has none, "": the host's name
 	Logger       *slog.Logger          // nil: nothing is logged
 
@@ -104,6 +105,9 @@ const DefaultMaxBody = 16 << 20
 func (o Options) withDefaults() Options {
 	if o.MaxBody == 0 {
 		o.MaxBody = DefaultMaxBody
+	}
+	if o.MaxVersions == 0 {
+		o.MaxVersions = DefaultMaxVersions
 	}
 	if o.Host == "" {
 		o.Host, _ = os.Hostname() // an author without a host is better than no service
@@ -141,6 +145,7 @@ type Mirror struct {
 	locks    locks
 	queue    *queue
 	health   *health
+	quota    *quota
 	counters counters
 	running  atomic.Bool
 	feeds    sync.WaitGroup // one a followed name and dependency; owned by conduct
@@ -169,6 +174,7 @@ func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
 		o:            o,
 		log:          o.Logger,
 		queue:        newQueue(),
+		quota:        newQuota(o.MaxVersions),
 		plan:         make(chan struct{}, 1),
 		dependencies: map[registry.Dependency]*dependency{},
 		followers:    map[registry.Name]*follower{},

@@ -43,11 +43,14 @@ const (
 // them has lost. If this machine does not follow the name the entry has no Stamp.
 //
 // ErrConflict: somebody else published first, and his version has been brought home, so that the caller may rebase and try again.
-// ErrInvalid, ErrTooLarge, ErrNotExist, ErrUnreachable, ErrTimeout: nothing changed. ErrUnknown: it may have been published, and
+// ErrInvalid, ErrTooLarge, ErrQuota, ErrNotExist, ErrUnreachable, ErrTimeout: nothing changed. ErrUnknown: it may have been published, and
 // that could not be found out. An error of the disk: it was published, and this machine has it later.
 func (m *Mirror) Publish(ctx context.Context, p Publication) (disk.Entry, error) {
 	started := time.Now()
 	entry, published, err := m.publish(ctx, p)
+	if published || errors.Is(err, registry.ErrUnknown) {
+		m.quota.count(p.counted())
+	}
 	m.recordPublication(p, entry, published, err, time.Since(started))
 	return entry, err
 }
@@ -172,6 +175,9 @@ func (m *Mirror) judge(t task, p Publication, state registry.State) (present, er
 
 // advanceTo stores the body and moves the pointer to it from the state that was found.
 func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.Entry, published bool, err error) {
+	if err := m.quota.check(p.counted()); err != nil {
+		return disk.Entry{}, false, err
+	}
 	body := registry.Body{Data: p.Body, Meta: registry.Meta{
 		SHA256: registry.Sum(p.Body), Author: p.Author, Message: p.Message, Published: time.Now().UTC(),
 	}}

@@ -109,7 +109,7 @@ func (w *world) assemble(name string, o Options) *machine {
 	m.disk, err = disk.Open(filepath.Join(w.dir, name), disk.Options{})
 	w.must(err)
 	o.Logger = slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	o.Host = cmp.Or(o.Host, name)
+	o.Host, o.MaxVersions = cmp.Or(o.Host, name), cmp.Or(o.MaxVersions, -1)
 	var reg Registry = m.wire
 	if w.feeds {
 		reg = plain{m.wire}
