@@ -2,16 +2,19 @@ package integration
 
 import (
 	"bufio"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
 
-// watch is an inotifywait that runs until the test is over.
+// watch is a program that prints a line for each event, and runs until the test is over.
 type watch struct {
 	what  string
+	cmd   *exec.Cmd
 	lines chan string
+	done  chan struct{} // closed when it has closed its stdout
 }
 
 // inotifywait starts one and returns when its watches are there. Each event is a line in the given format.
@@ -22,7 +25,13 @@ func inotifywait(t *testing.T, format, events string, paths ...string) *watch {
 	for e := range strings.SplitSeq(events, ",") {
 		args = append(args, "-e", e)
 	}
-	cmd := exec.CommandContext(t.Context(), "inotifywait", append(args, paths...)...)
+	return startWatch(t, exec.Command("inotifywait", append(args, paths...)...), "established")
+}
+
+// startWatch starts a program and returns when it has said, on stderr, that it watches.
+func startWatch(t *testing.T, cmd *exec.Cmd, established string) *watch {
+	t.Helper()
+	w := &watch{what: strings.Join(cmd.Args, " "), cmd: cmd, lines: make(chan string, 1<<16), done: make(chan struct{})}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -34,33 +43,47 @@ func inotifywait(t *testing.T, format, events string, paths ...string) *watch {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	w := &watch{what: "inotifywait " + strings.Join(paths, " "), lines: make(chan string, 1<<16)}
-	done := make(chan struct{})
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-done
-		_ = cmd.Wait()
+		w.stop(t, os.Kill)
 	})
-	established := make(chan bool, 1)
+	watches, said := make(chan struct{}), &transcript{}
 	go func() {
+		waiting := true
 		for s := bufio.NewScanner(stderr); s.Scan(); {
-			if strings.Contains(s.Text(), "established") {
-				established <- true
+			if waiting && strings.Contains(s.Text(), established) {
+				waiting = false
+				close(watches)
 			}
+			_, _ = said.Write(append(s.Bytes(), '\n'))
 		}
 	}()
 	go func() {
-		defer close(done)
+		defer close(w.done)
 		for s := bufio.NewScanner(stdout); s.Scan(); {
 			w.lines <- s.Text()
 		}
 	}()
 	select {
-	case <-established:
+	case <-watches:
 	case <-time.After(patience):
-		t.Fatalf("%s: no watch after %v", w.what, patience)
+		t.Fatalf("%s: no watch after %v:\n%s", w.what, patience, said)
 	}
 	return w
+}
+
+// stop ends the program by a signal and returns its exit code; the second time, the same.
+func (w *watch) stop(t *testing.T, s os.Signal) int {
+	t.Helper()
+	_ = w.cmd.Process.Signal(s)
+	select {
+	case <-w.done:
+	case <-time.After(patience):
+		t.Errorf("%s: %v does not end it", w.what, s)
+		_ = w.cmd.Process.Kill()
+		<-w.done
+	}
+	_ = w.cmd.Wait() // also of one that has been waited for
+	return w.cmd.ProcessState.ExitCode()
 }
 
 // next waits for an event.

@@ -21,6 +21,7 @@ import (
 type command struct {
 	name   string // put, or with its noun: dep add
 	args   []arg
+	tail   string // what may follow behind a --
 	flags  []option
 	brief  string // one line of help
 	long   string // what a stranger asks next; wrapped by hand
@@ -58,6 +59,9 @@ func (c command) synopsis() string {
 	words := []string{c.name}
 	for _, a := range c.args {
 		words = append(words, a.String())
+	}
+	if c.tail != "" {
+		words = append(words, c.tail)
 	}
 	return strings.Join(words, " ")
 }

@@ -68,6 +68,9 @@ func complete(words []string) []string {
 		return nil
 	}
 	before, word := words[:len(words)-1], words[len(words)-1]
+	if slices.Contains(before, "--") {
+		return nil // a command of somebody else's
+	}
 	at := completing{word: word, mount: mountOf(before)}
 	c, args, options := position(before)
 	if len(before) > 0 {

@@ -25,6 +25,7 @@ type publication struct {
 	base    string
 	hasBase bool // publish only over this version
 	force   bool
+	create  bool // it may be new: a decider is born by being written
 }
 
 func runPut(ctx context.Context, inv *invocation) error {
@@ -143,7 +144,11 @@ func (p publication) request() string {
 // write makes the one gesture that publishes a file: cut it, say why and over what, write, sync, close. It returns the version
 // that the file has then.
 func (p publication) write(path string) (string, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+	how := os.O_WRONLY | os.O_TRUNC
+	if p.create {
+		how |= os.O_CREATE
+	}
+	file, err := os.OpenFile(path, how, 0o644)
 	if err != nil {
 		return "", err
 	}
