@@ -283,6 +283,9 @@ func (t *tree) changeDeciders(ctx context.Context, inv *invocation, p publicatio
 	p.target, p.hasBase = allDeciders, true
 	for range deciderTries {
 		status, err := t.publishedStatus(ctx, inv, allDeciders)
+		if errors.Is(err, registry.ErrNotExist) {
+			return hint(err, "all deciders are in it; to make it: kingpin create "+allDeciders.name+" --dep "+string(registry.BaseDependency))
+		}
 		if err != nil {
 			return err
 		}

@@ -146,7 +146,7 @@ func (w *watcher) look(ctx context.Context) error {
 			n.target = g
 		}
 		// The watch comes before the look: what changes after the look rings.
-		if err := w.alarm.watch(filepath.Dir(n.path(w.tree.root))); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := w.alarm.watch(filepath.Dir(n.path(w.tree.root))); err != nil && !errors.Is(err, os.ErrNotExist) && ctx.Err() == nil {
 			w.say("waiting: %v", err)
 		}
 		changed := n.look(w.tree)
