@@ -21,6 +21,7 @@ type Registry interface {
 	Pointers
 	Serversets
 	Dependencies
+	Acceptances
 	Bodies
 }
 
@@ -86,6 +87,15 @@ type Dependencies interface {
 	Dependencies(ctx context.Context) ([]registry.Dependency, error)
 }
 
+// Acceptances are what operators believe of serversets.
+type Acceptances interface {
+	// Acceptances feeds all that there are, sorted by name; also some that are over. There being no node for them is having none.
+	Acceptances(ctx context.Context) iter.Seq2[registry.Acceptances, error]
+
+	// PutAcceptance notes one in place of the present one of the same serverset; one that is over only ends that. ErrInvalid.
+	PutAcceptance(ctx context.Context, a registry.Acceptance) error
+}
+
 // Bodies are the published bytes.
 type Bodies interface {
 	// Put stores a body for ever. The same bytes again are fine and keep the first Meta; other bytes are ErrExist.
@@ -110,7 +120,7 @@ type Bodies interface {
 // without a network returns the same client twice.
 func Test(t *testing.T, open func(t *testing.T) (a, b Registry)) {
 	for _, group := range []map[string]func(*testing.T, Registry, Registry){
-		pointerTests, raceTests, feedTests, changesTests, memberTests, dependencyTests, bodyTests, contextTests,
+		pointerTests, raceTests, feedTests, changesTests, memberTests, dependencyTests, acceptTests, bodyTests, contextTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {

@@ -105,6 +105,9 @@ func same(a, b any) bool {
 	case registry.Edges:
 		b := b.(registry.Edges)
 		return a.Exists == b.Exists && a.Order == b.Order && slices.Equal(a.Members, b.Members)
+	case registry.Acceptances:
+		b := b.(registry.Acceptances)
+		return a.Order == b.Order && slices.Equal(a.List, b.List)
 	}
 	return a == b
 }

@@ -22,6 +22,9 @@ func (c *Client) read(ctx context.Context, l *link, n *node, last any) (reading,
 		case edges:
 			last, _ := last.(registry.Edges)
 			r, err = c.readEdges(ctx, l, n, last)
+		case accepts:
+			last, _ := last.(registry.Acceptances)
+			r, err = c.readAcceptances(ctx, l, n, last)
 		case presence, identity:
 			r, err := readOwner(ctx, l, n.path)
 			if n.kind == identity && err == nil {
@@ -50,6 +53,8 @@ func missing(k kind) any {
 		return registry.Membership{}
 	case edges:
 		return registry.Edges{}
+	case accepts:
+		return registry.Acceptances{}
 	}
 	return registry.State{}
 }

@@ -87,10 +87,7 @@ func (c *Client) fetch(ctx context.Context, l *link, n *node, names []string, od
 		slots <- struct{}{}
 		work.Go(func() {
 			defer func() { <-slots }()
-			found[i], failures[i] = do(ctx, l, func(conn *zk.Conn) (content, error) {
-				data, stat, err := conn.Get(n.path + "/" + name)
-				return content{data, stat}, err
-			})
+			found[i], failures[i] = get(ctx, l, n.path+"/"+name)
 		})
 	}
 	work.Wait()

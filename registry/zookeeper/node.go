@@ -27,6 +27,7 @@ const (
 	pointer  kind = iota // its data: registry.State
 	members              // its children and their data: registry.Membership
 	edges                // its children: registry.Edges
+	accepts              // its children and their data: registry.Acceptances
 	presence             // who has made it: owner
 	identity             // when it was made: string, see Ensemble.Root
 	kinds

@@ -49,15 +49,19 @@ func (c *Client) State(ctx context.Context, p registry.Pointer) (registry.State,
 
 // state reads a pointer. The stat is valid even if the data is no version.
 func (c *Client) state(ctx context.Context, l *link, path string) (registry.State, *zk.Stat, error) {
-	n, err := do(ctx, l, func(conn *zk.Conn) (content, error) {
-		data, stat, err := conn.Get(path)
-		return content{data, stat}, err
-	})
+	n, err := get(ctx, l, path)
 	if err != nil {
 		return registry.State{}, nil, err
 	}
 	s, err := n.state(l)
 	return s, n.stat, err
+}
+
+func get(ctx context.Context, l *link, path string) (content, error) {
+	return do(ctx, l, func(conn *zk.Conn) (content, error) {
+		data, stat, err := conn.Get(path)
+		return content{data, stat}, err
+	})
 }
 
 // content is a node as it was read.

@@ -27,6 +27,7 @@ type nodes interface {
 	registrytest.Pointers
 	registrytest.Serversets
 	registrytest.Dependencies
+	registrytest.Acceptances
 }
 
 func TestConformanceOfS3(t *testing.T) {

@@ -31,11 +31,10 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 		return current, held{reason: fmt.Sprintf("empty, and its file was damaged: %v", err)}
 	}
 	again := g.step(l)
-	hold := m.noteGuard(f, g)
 	if file := registry.FormatEndpoints(endpoints(g.places)); !here || damaged || current.SHA256 != registry.Sum(file) {
 		current, err = m.update(disk.Commit{
 			File:      disk.File{Kind: registry.Serverset, Name: string(name)},
-			Order:     w.order,
+			Order:     max(w.order, current.Order), // a node that is not there has none
 			Body:      file,
 			Published: time.Now(),
 		})
@@ -45,6 +44,7 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 		}
 		f.guarded.stamp = current.Stamp
 	}
+	hold := m.noteGuard(f, g)
 	if again > 0 {
 		m.lookLater(f, again)
 	}
@@ -67,12 +67,18 @@ func (m *Mirror) guardOf(f *follower, current disk.Entry, here bool, losses int6
 
 // sight is what the registry says about a serverset, for its guard. There is no follower if the name has left.
 func (m *Mirror) sight(name registry.Name, w word) (*follower, look) {
-	away := m.health.lost(registrySide) != nil
+	l := look{
+		now: time.Now(), exists: w.exists, said: w.serving, losses: m.health.losses.Load(), blind: m.health.lost(registrySide) != nil,
+	}
+	if behind, ok := m.registry.(Losses); ok {
+		count, away := behind.Losses()
+		l.losses += count
+		l.blind = l.blind || away != nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.followers[name], look{
-		now: time.Now(), exists: w.exists, said: w.serving, losses: m.health.losses.Load(), blind: away,
-	}
+	_, _, l.accepted = m.accepted.valid(name, l.now)
+	return m.followers[name], l
 }
 
 func (m *Mirror) rulesFor(name registry.Name) GuardRules {

@@ -155,6 +155,7 @@ type Mirror struct {
 	dependencies map[registry.Dependency]*dependency // those that are reached from the roots
 	followers    map[registry.Name]*follower         // wanted names, and unwanted ones during their grace
 	shown        map[registry.Dependency][]registry.Edge
+	accepted     acceptances
 	unindexed    map[registry.Pointer]struct{} // whose index object is behind
 	complained   map[string]string             // what was said last on a subject, to say it once
 	recalled     bool                          // the disk knew what is followed
@@ -205,6 +206,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		m.probe,
 		m.mend,
 		m.hearChanges,
+		m.hearAcceptances,
 	} {
 		parts.Go(func() { part(ctx) })
 	}

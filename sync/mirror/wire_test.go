@@ -11,7 +11,12 @@ import (
 	"github.com/kingpinfs/kingpin/registry/embedded"
 )
 
-type plain struct{ Registry }
+type plain struct {
+	Registry
+	accepting
+}
+
+type accepting interface{ Acceptances }
 
 type wire struct {
 	*embedded.Registry
@@ -147,6 +152,17 @@ func (c *wire) Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error]
 
 func (c *wire) Members(ctx context.Context, n registry.Name) iter.Seq2[registry.Membership, error] {
 	return through(ctx, c, c.Registry.Members(ctx, n))
+}
+
+func (c *wire) Acceptances(ctx context.Context) iter.Seq2[registry.Acceptances, error] {
+	return through(ctx, c, c.Registry.Acceptances(ctx))
+}
+
+func (c *wire) PutAcceptance(ctx context.Context, a registry.Acceptance) error {
+	if err := c.whole(); err != nil {
+		return err
+	}
+	return c.Registry.PutAcceptance(ctx, a)
 }
 
 func (c *wire) Dependency(ctx context.Context, d registry.Dependency) iter.Seq2[registry.Edges, error] {
