@@ -64,6 +64,45 @@ func (r *Registry) present(p registry.Pointer) int {
 // Since is now. ErrNotExist if there is no such serverset, ErrExist if its Node is taken; ErrClosed when the registry is closed
 // meanwhile. A member is never written to the file: it goes with the process.
 func (r *Registry) Join(ctx context.Context, n registry.Name, m registry.Member) error {
+	return r.Keep(ctx, n, registry.Once(m))
+}
+
+// Keep is Join for a member that may say something else later, and for who wants to know how it stands. An earlier life of the process
+// has left nothing behind.
+func (r *Registry) Keep(ctx context.Context, n registry.Name, k registry.Keeping) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("join %s: %w", n, err)
+	}
+	var present *registry.Member
+	defer func() {
+		if present != nil {
+			r.exit(n, *present)
+		}
+	}()
+	for {
+		select {
+		case m := <-k.Wanted:
+			m, err := complete(m)
+			if err == nil {
+				err = r.enter(ctx, n, m, present)
+			}
+			switch {
+			case err == nil:
+				present = &m
+			case present == nil:
+				return fmt.Errorf("join %s: %w", n, err)
+			}
+			k.Tell(m.Node, err)
+		case <-ctx.Done():
+			return nil
+		case <-r.closing:
+			return fmt.Errorf("join %s: %w", n, r.errorf("%w", ErrClosed))
+		}
+	}
+}
+
+// complete adds what was left open.
+func complete(m registry.Member) (registry.Member, error) {
 	if m.Node == "" {
 		m.Node = registry.MemberNode(m.Endpoint)
 	}
@@ -71,19 +110,7 @@ func (r *Registry) Join(ctx context.Context, n registry.Name, m registry.Member)
 		m.Since = time.Now().UTC()
 	}
 	m.Labels = maps.Clone(m.Labels)
-	if err := checkMember(m); err != nil {
-		return fmt.Errorf("join %s: %w", n, err)
-	}
-	if err := r.enter(ctx, n, m); err != nil {
-		return fmt.Errorf("join %s: %w", n, err)
-	}
-	defer r.exit(n, m)
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-r.closing:
-		return r.errorf("%w", ErrClosed)
-	}
+	return m, checkMember(m)
 }
 
 // checkMember refuses what could not be stored where old readers look.
@@ -103,8 +130,8 @@ func checkMember(m registry.Member) error {
 }
 
 // enter holds the token, so that the serverset is not deleted between the look and the entry. It writes only when the orders run
-// out.
-func (r *Registry) enter(ctx context.Context, n registry.Name, m registry.Member) error {
+// out. before makes room for m, if there was one.
+func (r *Registry) enter(ctx context.Context, n registry.Name, m registry.Member, before *registry.Member) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -137,8 +164,13 @@ func (r *Registry) enter(ctx context.Context, n registry.Name, m registry.Member
 	if slices.ContainsFunc(s.members, func(other registry.Member) bool { return other.Node == m.Node }) {
 		return fmt.Errorf("member node %s: %w", m.Node, registry.ErrExist)
 	}
-	r.joined++
-	s.replace(append(slices.Clone(s.members), m), r.next)
+	members := slices.Clone(s.members)
+	if before == nil {
+		r.joined++
+	} else {
+		members = slices.DeleteFunc(members, func(other registry.Member) bool { return other.Node == before.Node })
+	}
+	s.replace(append(members, m), r.next)
 	r.next++
 	r.ringLocked(n.Pointer())
 	return nil

@@ -63,6 +63,9 @@ type Serversets interface {
 	// one. ErrNotExist if there is no such serverset, ErrExist if the Node is taken, ErrInvalid for what old readers could not
 	// read.
 	Join(ctx context.Context, n registry.Name, m registry.Member) error
+
+	// Keep is Join for a member that may say something else later. What it says is there before Told hears of it.
+	Keep(ctx context.Context, n registry.Name, k registry.Keeping) error
 }
 
 // Dependencies are named sets of edges.
@@ -120,7 +123,7 @@ type Bodies interface {
 // without a network returns the same client twice.
 func Test(t *testing.T, open func(t *testing.T) (a, b Registry)) {
 	for _, group := range []map[string]func(*testing.T, Registry, Registry){
-		pointerTests, raceTests, feedTests, changesTests, memberTests, dependencyTests, acceptTests, bodyTests, contextTests,
+		pointerTests, raceTests, feedTests, changesTests, memberTests, keepTests, dependencyTests, acceptTests, bodyTests, contextTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {

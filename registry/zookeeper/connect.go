@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -51,6 +52,8 @@ func (c *Client) run(ctx context.Context) {
 		c.serve(ctx, l)
 		if ctx.Err() == nil {
 			c.down(l)
+		} else if c.hasHeirs() {
+			l.fail(net.ErrClosed) // without a word, so that the session lives on
 		}
 		c.running.Go(l.retire)
 		if ctx.Err() != nil {

@@ -161,6 +161,7 @@ type Client struct {
 
 	mu          sync.Mutex
 	closed      bool
+	bequeathed  bool
 	link        *link         // the present connection; nil: none
 	trouble     error         // why there is none
 	changed     chan struct{} // closed when the connection's state changes
