@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -15,6 +16,7 @@ import (
 const (
 	firstPause  = 100 * time.Millisecond // twice that at most for the second attempt, and so on
 	longPause   = 30 * time.Second       // at most, however long the ensemble has been away
+	memberPause = time.Second            // at most, of who has members while nobody listens
 	attemptTime = 2 * time.Second        // at least, for dialling and greeting: a server that starts may take a connection and forget it
 )
 
@@ -22,6 +24,7 @@ const (
 type outage struct {
 	start    time.Time
 	attempts int
+	closed   bool      // nobody listened at the last address
 	round    []address // not yet tried
 }
 
@@ -30,8 +33,14 @@ type outage struct {
 func (o *outage) tenth() time.Duration { return min(time.Since(o.start)/10, longPause) }
 
 // pause is a random time up to a bound that doubles with each attempt: full jitter.
+//
+// Sessions live on while the ensemble is down, and go on running out when it is back: a member must not come so late that it was gone. To
+// knock at a closed door costs nobody anything. One that opens and does not answer has too many guests, and gets the long pauses.
 func (c *Client) pause(o *outage) time.Duration {
 	bound := max(c.options.MaxBackoff, o.tenth())
+	if o.closed && c.hasMembers() {
+		bound = min(bound, memberPause)
+	}
 	if o.attempts < 16 {
 		bound = min(bound, firstPause<<o.attempts)
 	}
@@ -107,7 +116,15 @@ func (c *Client) attempt(ctx context.Context, o *outage) (*link, error) {
 	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return c.open(ctx, next, s)
+	l, err := c.open(ctx, next, s)
+	o.closed = errors.Is(err, syscall.ECONNREFUSED)
+	return l, err
+}
+
+func (c *Client) hasMembers() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.joined) > 0
 }
 
 // serve does what there is to do on a connection until it is lost or ctx is done.

@@ -253,6 +253,14 @@ func TestPauses(t *testing.T) {
 		if p := longest(); p > longPause || p < 25*time.Second {
 			t.Errorf("after an hour one is up to %v", p)
 		}
+		c.joined = map[string]bool{"/discovery/user/prod/m": true}
+		if p := longest(); p < 25*time.Second {
+			t.Errorf("with a member, at a server that does not answer, one is up to %v", p)
+		}
+		o.closed = true
+		if p := longest(); p > memberPause || p < memberPause/2 {
+			t.Errorf("with a member, while nobody listens, one is up to %v", p)
+		}
 	})
 }
 
