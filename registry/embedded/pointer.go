@@ -75,14 +75,29 @@ func (r *Registry) Delete(ctx context.Context, p registry.Pointer) error {
 	})
 }
 
-// Advance moves a pointer from the version base to next and returns the new state. ErrConflict, with the present state,
-// if another version is present; ErrNotExist if there is no pointer. index, unless nil, runs after the commit, before any
-// other Advance of the same pointer; its error is logged.
+// Advance is Move with nothing but an index, unless nil, to be written when the pointer has moved.
 func (r *Registry) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
+	return r.Move(ctx, p, base, next, nil, func(ctx context.Context, _ registry.State) error {
+		if index == nil {
+			return nil
+		}
+		return index(ctx)
+	})
+}
+
+// Move moves a pointer from the version base to next and returns the new state. ErrConflict, with the present state, if another
+// version is present; ErrNotExist if there is no pointer. store, unless nil, comes first, and with its error nothing moves. moved,
+// unless nil, runs after the commit, before any other Move of the same pointer; its error is logged.
+func (r *Registry) Move(ctx context.Context, p registry.Pointer, base, next registry.Version, store func(context.Context) error, moved func(context.Context, registry.State) error) (registry.State, error) {
 	if v, err := registry.ParseVersion(string(next)); err != nil {
 		return registry.State{}, fmt.Errorf("advance %s: %w", p, err)
 	} else if v == "" || v == base {
 		return registry.State{}, fmt.Errorf("advance %s from %q to %q: %w", p, base, next, registry.ErrInvalid)
+	}
+	if store != nil {
+		if err := store(ctx); err != nil {
+			return registry.State{}, err
+		}
 	}
 	done, err := r.turn(ctx, p)
 	if err != nil {
@@ -90,7 +105,16 @@ func (r *Registry) Advance(ctx context.Context, p registry.Pointer, base, next r
 	}
 	defer done()
 
-	var state registry.State
+	state, err := r.move(ctx, p, base, next)
+	if err == nil && moved != nil {
+		if err := moved(ctx, state); err != nil {
+			r.logger.Warn("index not written", "pointer", string(p), "version", string(next), "err", err)
+		}
+	}
+	return state, err
+}
+
+func (r *Registry) move(ctx context.Context, p registry.Pointer, base, next registry.Version) (state registry.State, err error) {
 	err = r.commit(ctx, p, 0, func(u *update) error {
 		n, ok, err := u.node(p)
 		switch {
@@ -107,11 +131,6 @@ func (r *Registry) Advance(ctx context.Context, p registry.Pointer, base, next r
 		state = n.state()
 		return nil
 	})
-	if err == nil && index != nil {
-		if err := index(ctx); err != nil {
-			r.logger.Warn("index not written", "pointer", string(p), "version", string(next), "err", err)
-		}
-	}
 	return state, err
 }
 

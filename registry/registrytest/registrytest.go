@@ -50,6 +50,12 @@ type Pointers interface {
 	// returned.
 	Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error)
 
+	// Move is Advance with more to do around it. The pointer does not move before store has succeeded; its error is Move's, and then
+	// nothing has moved. Its ctx ends when the move has failed otherwise. moved is told the state, and is otherwise an index.
+	// Either may be nil.
+	Move(ctx context.Context, p registry.Pointer, base, next registry.Version, store func(context.Context) error,
+		moved func(context.Context, registry.State) error) (registry.State, error)
+
 	// Names are those whose metaconfig pointer exists, sorted.
 	Names(ctx context.Context) ([]registry.Name, error)
 }
@@ -123,7 +129,7 @@ type Bodies interface {
 // without a network returns the same client twice.
 func Test(t *testing.T, open func(t *testing.T) (a, b Registry)) {
 	for _, group := range []map[string]func(*testing.T, Registry, Registry){
-		pointerTests, raceTests, feedTests, changesTests, memberTests, keepTests, dependencyTests, acceptTests, bodyTests, contextTests,
+		pointerTests, stepTests, raceTests, feedTests, changesTests, memberTests, keepTests, dependencyTests, acceptTests, bodyTests, contextTests,
 	} {
 		for _, name := range slices.Sorted(maps.Keys(group)) {
 			t.Run(name, func(t *testing.T) {

@@ -1,25 +1,42 @@
 package zookeeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// Advance moves a pointer from the version base to next and returns the new state. ErrConflict, with the present state, if another
-// version is present; ErrNotExist if there is no pointer; ErrTimeout if somebody else held the lock for too long; ErrUnknown if the
-// connection was lost and nobody can say by the end of ctx whether the pointer was moved: whoever tries that again with the same
-// next, which is his alone, succeeds even if it was. index, unless nil, runs after the commit, while the lock is held; its error
-// is logged.
+// holdLimit is how long the lock is held for a body that is still being stored. Somebody whose store is slow must not keep others
+// from publishing: he gives his place up, and comes back when he is ready.
+const holdLimit = time.Second
+
+// Advance is Move with nothing but an index, unless nil, to be written when the pointer has moved.
+func (c *Client) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
+	if index == nil {
+		return c.Move(ctx, p, base, next, nil, nil)
+	}
+	return c.Move(ctx, p, base, next, nil, func(ctx context.Context, _ registry.State) error { return index(ctx) })
+}
+
+// Move moves a pointer from the version base to next and returns the new state. ErrConflict if another version is present;
+// ErrNotExist if there is no pointer; ErrTimeout if somebody else held the lock for too long; ErrUnknown if the connection was lost
+// and nobody can say by the end of ctx whether the pointer was moved: whoever tries that again with the same next, which is his
+// alone, succeeds even if it was.
+//
+// store, unless nil, runs once, beside the wait for the lock. The pointer does not move before it has succeeded, and its error is
+// Move's as it is: then nothing has moved. Its ctx ends when Move has failed otherwise. moved, unless nil, runs after the commit,
+// while the lock is held; its error is logged.
 //
 // The lock is that of Python publishers, who set without looking. What keeps ours from being done twice or too late is not
 // the lock: it is one transaction that demands the version that was read and our place in the queue. So after a lost connection
 // the same can be tried again, with the same token, until the answer is known: giving up the place first makes what is still
 // on its way worthless.
-func (c *Client) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
+func (c *Client) Move(ctx context.Context, p registry.Pointer, base, next registry.Version, store func(context.Context) error, moved func(context.Context, registry.State) error) (registry.State, error) {
 	if v, err := registry.ParseVersion(string(next)); err != nil {
 		return registry.State{}, fmt.Errorf("advance %s: %w", p, err)
 	} else if v == "" || v == base {
@@ -28,16 +45,18 @@ func (c *Client) Advance(ctx context.Context, p registry.Pointer, base, next reg
 	if _, err := registry.ParsePointer(string(p)); err != nil {
 		return registry.State{}, fmt.Errorf("advance: %w", err)
 	}
-	done, err := c.turn(ctx, p)
+	s := begin(ctx, store)
+	defer s.end()
+	done, err := c.turn(s.ctx, p)
 	if err != nil {
-		return registry.State{}, fmt.Errorf("advance %s: %w", p, err)
+		return registry.State{}, cmp.Or(s.failure(), fmt.Errorf("advance %s: %w", p, err))
 	}
 	defer done()
 
-	a := advance{c: c, path: c.path(p), base: base, next: next, index: index}
-	state, err := a.run(ctx)
+	a := advance{c: c, path: c.path(p), base: base, next: next, store: s, moved: moved}
+	state, err := a.run(s.ctx)
 	if err != nil {
-		return state, fmt.Errorf("advance %s from %q to %q: %w", p, base, next, err)
+		return state, cmp.Or(s.failure(), fmt.Errorf("advance %s from %q to %q: %w", p, base, next, err))
 	}
 	return state, nil
 }
@@ -47,14 +66,19 @@ type advance struct {
 	c          *Client
 	path       string
 	base, next registry.Version
-	index      func(context.Context) error
+	store      *storing
+	moved      func(context.Context, registry.State) error
 
+	late    bool  // what is to be stored has taken so long that it is waited for without the lock
 	unknown bool  // a connection was lost after the transaction was sent
 	version int32 // of the data that it demanded
 }
 
 func (a *advance) run(ctx context.Context) (registry.State, error) {
 	for {
+		if a.late {
+			a.store.wait(0)
+		}
 		l, err := a.c.usable(ctx)
 		if err != nil {
 			return registry.State{}, a.outcome(err)
@@ -76,32 +100,39 @@ func (a *advance) outcome(err error) error {
 
 // attempt tries on one connection. It asks for another one after a loss, and after anything else that calls for a new look.
 func (a *advance) attempt(ctx context.Context, l *link) (state registry.State, again bool, err error) {
-	var present *zk.Stat
-	if !a.unknown {
-		// No lock is needed to see that there is nothing to do.
-		if state, present, err = a.look(ctx, l); err != nil {
-			return state, errors.Is(err, errLost), err
-		}
-	}
 	var held *place
 	if !a.c.options.NoPythonLock {
-		if held, err = a.c.lock(ctx, l, a.path); err != nil {
+		// A name that is not there must not get a lock.
+		exists := func() error {
+			_, stat, err := a.c.state(ctx, l, a.path)
+			if stat != nil {
+				return nil
+			}
+			return err
+		}
+		if held, err = a.c.lock(ctx, l, a.path, exists); err != nil {
 			return registry.State{}, errors.Is(err, errLost), a.outcome(err)
 		}
 		defer a.c.unlock(ctx, l, held)
 	}
-	if a.unknown {
-		if state, present, err = a.look(ctx, l); err != nil {
-			return state, errors.Is(err, errLost), a.outcome(err)
-		}
+	state, present, err := a.look(ctx, l)
+	if err != nil {
+		return state, errors.Is(err, errLost), a.outcome(err)
+	}
+	if !a.store.wait(holdLimit) {
+		a.late = true
+		return registry.State{}, true, nil
+	}
+	if ctx.Err() != nil {
+		return registry.State{}, false, a.outcome(expired(ctx))
 	}
 	if state.Version != a.next {
 		if state, again, err = a.commit(ctx, l, held, present.Version); again || err != nil {
 			return state, again, err
 		}
 	}
-	if a.index != nil {
-		if err := a.index(ctx); err != nil {
+	if a.moved != nil {
+		if err := a.moved(ctx, state); err != nil {
 			a.c.options.Logger.Warn("index not written", "path", a.path, "version", string(a.next), "err", err)
 		}
 	}
@@ -135,14 +166,14 @@ func (a *advance) commit(ctx context.Context, l *link, held *place, version int3
 		ops = append(ops, &zk.CheckVersionRequest{Path: held.path(), Version: -1})
 	}
 	ops = append(ops, &zk.SetDataRequest{Path: a.path, Data: []byte(a.next), Version: version})
-	if held != nil && a.index == nil {
+	if held != nil && a.moved == nil {
 		ops = append(ops, &zk.DeleteRequest{Path: held.path(), Version: -1})
 	}
 	results, err := multi(ctx, l, ops...)
 	var refused *failedOp
 	switch {
 	case err == nil:
-		held.left(a.index == nil)
+		held.left(a.moved == nil)
 	case errors.Is(err, errLost):
 		a.unknown, a.version = true, version
 		return registry.State{}, true, nil

@@ -49,12 +49,13 @@ func (p *place) left(gone bool) {
 // errDisplaced says that somebody has removed a node of ours.
 var errDisplaced = errors.New("somebody has removed it")
 
-// lock waits until it holds the lock of the publishers of the node at path: to the end of ctx, or for Options.LockTimeout.
-func (c *Client) lock(ctx context.Context, l *link, path string) (*place, error) {
+// lock waits until it holds the lock of the publishers of the node at path: to the end of ctx, or for Options.LockTimeout. Before the
+// first publication of a node it calls exists, whose error is then its own.
+func (c *Client) lock(ctx context.Context, l *link, path string, exists func() error) (*place, error) {
 	limited, cancel := context.WithTimeout(ctx, c.options.LockTimeout)
 	defer cancel()
 	for {
-		p, err := c.queueUp(limited, l, path+lockSuffix)
+		p, err := c.queueUp(limited, l, path+lockSuffix, exists)
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +75,7 @@ func (c *Client) lock(ctx context.Context, l *link, path string) (*place, error)
 }
 
 // queueUp takes the last place.
-func (c *Client) queueUp(ctx context.Context, l *link, dir string) (*place, error) {
+func (c *Client) queueUp(ctx context.Context, l *link, dir string, exists func() error) (*place, error) {
 	var random [16]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the process first
 	p := &place{dir: dir, id: hex.EncodeToString(random[:]), session: l.session.id}
@@ -85,7 +86,10 @@ func (c *Client) queueUp(ctx context.Context, l *link, dir string) (*place, erro
 			p.name = path[len(dir)+1:]
 			return p, nil
 		case errors.Is(err, registry.ErrNotExist):
-			// Nobody has published here. The node itself is there, so what is above it is too; unless it is being removed.
+			// Nobody has published here.
+			if err := exists(); err != nil {
+				return nil, err
+			}
 			if _, err := c.create(ctx, l, dir, nil, 0); err != nil && !errors.Is(err, registry.ErrExist) {
 				return nil, err
 			}

@@ -92,7 +92,7 @@ func (m *Mirror) create(t task, p Publication, deps []registry.Dependency) error
 		body := registry.Body{Data: p.Body, Meta: registry.Meta{
 			SHA256: registry.Sum(p.Body), Author: p.Author, Message: p.Message, Published: time.Now().UTC(),
 		}}
-		if _, err := m.put(t, p.Name.Pointer(), "", body); err != nil {
+		if _, err := m.put(t, p.Name.Pointer(), "", body, nil); err != nil {
 			return fmt.Errorf("create %s: %w", p.Name, err)
 		}
 	}
@@ -125,7 +125,7 @@ func (m *Mirror) enrol(t task, name registry.Name, author string, deps []registr
 			return fmt.Errorf("metaconfig of %s: %w", name, err)
 		}
 		body := registry.Body{Data: data, Meta: registry.Meta{SHA256: registry.Sum(data), Author: author, Published: time.Now().UTC()}}
-		_, err = m.put(t, name.Metaconfig(), "", body)
+		_, err = m.put(t, name.Metaconfig(), "", body, nil)
 		if err != nil && !errors.Is(err, registry.ErrConflict) { // lost to somebody who writes the same
 			return fmt.Errorf("publish the metaconfig of %s: %w", name, err)
 		}

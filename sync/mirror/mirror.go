@@ -34,10 +34,12 @@ type Registry interface {
 	State(ctx context.Context, p registry.Pointer) (registry.State, error)
 	// Create makes a pointer that was never written; ErrExist if it is there.
 	Create(ctx context.Context, p registry.Pointer) error
-	// Advance moves a pointer from base to next: ErrConflict if it is not at base, ErrNotExist if it is not there. After it has
-	// moved, index runs where no other writer comes between; its error is not Advance's. An error that wraps ErrUnreachable
-	// and not ErrUnknown promises that nothing moved; one that is in no such way definite leaves it open.
-	Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error)
+	// Move moves a pointer from base to next: ErrConflict if it is not at base, ErrNotExist if it is not there. It never moves before
+	// store has succeeded, unless that is nil, whose error is Move's; after it has, moved runs where no other writer comes
+	// between. An error that wraps ErrUnreachable and not ErrUnknown promises that nothing moved; one that is in no such way
+	// definite leaves it open.
+	Move(ctx context.Context, p registry.Pointer, base, next registry.Version,
+		store func(context.Context) error, moved func(context.Context, registry.State) error) (registry.State, error)
 	// Members follows a serverset.
 	Members(ctx context.Context, name registry.Name) iter.Seq2[registry.Membership, error]
 	// Dependency follows the edges of a dependency.

@@ -71,12 +71,15 @@ func (m *Mirror) publish(ctx context.Context, p Publication) (e disk.Entry, publ
 	defer m.wakeUp(p.Name) // after the unlock: whoever found the name locked relies on it
 	defer unlock()
 
-	for {
-		e, published, err = m.attempt(t, p)
-		if p.CompareAndSet || !errors.Is(err, registry.ErrConflict) {
+	for trusting := true; ; trusting = false {
+		e, published, err = m.attempt(t, p, trusting)
+		outdated, lost := errors.Is(err, errOutdated), errors.Is(err, registry.ErrConflict)
+		if !outdated && (p.CompareAndSet || !lost) {
 			return e, published, err
 		}
-		m.counters.races.Add(1)
+		if lost && !p.CompareAndSet {
+			m.counters.races.Add(1)
+		}
 		if t.ctx.Err() != nil {
 			return e, false, fmt.Errorf("publish %s: lost every race: %w: %w", p.Name, registry.ErrTimeout, err)
 		}
@@ -112,12 +115,32 @@ func (m *Mirror) checkPublication(p Publication) error {
 	return nil
 }
 
-// attempt is one round of Publish: against the state that it finds.
-func (m *Mirror) attempt(t task, p Publication) (e disk.Entry, published bool, err error) {
+// errOutdated asks for another round of a publication that has trusted what may not be true any more.
+var errOutdated = errors.New("what is present has to be asked for")
+
+// attempt is one round of Publish: against the state that it finds. While it is trusting it takes the registry's last word for that,
+// but nobody is refused for it, nor told that there is nothing to do.
+func (m *Mirror) attempt(t task, p Publication, trusting bool) (e disk.Entry, published bool, err error) {
+	if state, ok := m.lastKnown(p.Name); ok && trusting {
+		e, published, err = m.attemptFrom(t, p, state)
+		switch {
+		case published:
+		case err == nil:
+			err = errOutdated
+		case errors.Is(err, registry.ErrConflict), errors.Is(err, registry.ErrNotExist), errors.Is(err, registry.ErrInvalid):
+			err = fmt.Errorf("%w: %w", errOutdated, err)
+		}
+		return e, published, err
+	}
 	state, err := m.look(t, p)
 	if err != nil {
 		return disk.Entry{}, false, err
 	}
+	return m.attemptFrom(t, p, state)
+}
+
+// attemptFrom is attempt from a state.
+func (m *Mirror) attemptFrom(t task, p Publication, state registry.State) (e disk.Entry, published bool, err error) {
 	if p.Decider != "" {
 		return m.attemptDecider(t, p, state)
 	}
@@ -140,6 +163,21 @@ func (m *Mirror) attempt(t task, p Publication) (e disk.Entry, published bool, e
 		return now.entry, false, nil
 	}
 	return m.advanceTo(t, p, state)
+}
+
+// lastKnown is the registry's last word about a name that is here as it said: what is most probably true, without asking.
+func (m *Mirror) lastKnown(name registry.Name) (registry.State, bool) {
+	e, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
+	if !here || m.damaged(name) {
+		return registry.State{}, false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.followers[name]
+	if f == nil || !f.word.heard || !f.word.exists || f.word.version != e.Version || f.condition != Current {
+		return registry.State{}, false
+	}
+	return registry.State{Exists: true, Version: f.word.version, Order: f.word.order}, true
 }
 
 // look reads the state that a publication meets, and refuses one that may not make the name.
@@ -181,30 +219,41 @@ func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.E
 	body := registry.Body{Data: p.Body, Meta: registry.Meta{
 		SHA256: registry.Sum(p.Body), Author: p.Author, Message: p.Message, Published: time.Now().UTC(),
 	}}
-	state, err := m.put(t, p.Name.Pointer(), from.Version, body)
+	c := disk.Commit{
+		File: disk.File{Kind: registry.Config, Name: string(p.Name)}, Body: p.Body,
+		Author: p.Author, Message: p.Message, Published: body.Meta.Published, Origin: p.Origin,
+	}
+	bringHome := func(state registry.State) {
+		c.Version, c.Order = state.Version, state.Order
+		m.believe(p.Name, state)
+		e, err = m.commit(c, p.Decider)
+	}
+	arrive := bringHome // beside the index: nobody here waits for that
+	if !from.Exists || !m.followed(p.Name) {
+		arrive = nil
+	}
+	state, failed := m.put(t, p.Name.Pointer(), from.Version, body, arrive)
 	switch {
-	case errors.Is(err, registry.ErrConflict) && p.CompareAndSet:
+	case errors.Is(failed, registry.ErrConflict) && p.CompareAndSet:
 		return disk.Entry{}, false, m.lost(t, p)
-	case err != nil:
-		return disk.Entry{}, false, fmt.Errorf("publish %s: %w", p.Name, err)
+	case failed != nil:
+		return disk.Entry{}, false, fmt.Errorf("publish %s: %w", p.Name, failed)
 	}
 	if !from.Exists {
 		if err := m.enrolHere(t, p); err != nil {
 			return disk.Entry{}, true, fmt.Errorf("published as %s, but not subscribed: %w", state.Version, err)
 		}
 	}
-	c := disk.Commit{
-		File: disk.File{Kind: registry.Config, Name: string(p.Name)}, Version: state.Version, Order: state.Order, Body: p.Body,
-		Author: p.Author, Message: p.Message, Published: body.Meta.Published, Origin: p.Origin,
-	}
-	if !m.followed(p.Name) {
+	switch {
+	case arrive != nil:
+	case m.followed(p.Name):
+		bringHome(state)
+	default:
 		return disk.Entry{
-			File: c.File, Version: c.Version, Order: c.Order, Size: int64(len(c.Body)), SHA256: body.Meta.SHA256,
+			File: c.File, Version: state.Version, Order: state.Order, Size: int64(len(c.Body)), SHA256: body.Meta.SHA256,
 			Author: c.Author, Message: c.Message, Published: c.Published, Origin: c.Origin,
 		}, true, nil
 	}
-	m.believe(p.Name, state)
-	e, err = m.commit(c, p.Decider)
 	if err != nil {
 		return e, true, fmt.Errorf("published as %s, this machine has it later: %w", state.Version, err)
 	}

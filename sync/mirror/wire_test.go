@@ -195,14 +195,21 @@ func (c *wire) State(ctx context.Context, p registry.Pointer) (registry.State, e
 	return c.Registry.State(ctx, p)
 }
 
-func (c *wire) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
+func (c *wire) Move(ctx context.Context, p registry.Pointer, base, next registry.Version, store func(context.Context) error,
+	moved func(context.Context, registry.State) error) (registry.State, error) {
 	if err := c.whole(); err != nil {
 		return registry.State{}, err
 	}
 	c.mu.Lock()
 	wrap := c.advance
 	c.mu.Unlock()
-	call := func() (registry.State, error) { return c.Registry.Advance(ctx, p, base, next, index) }
+	if wrap != nil && store != nil { // the trouble comes when the body is there
+		if err := store(ctx); err != nil {
+			return registry.State{}, err
+		}
+		store = nil
+	}
+	call := func() (registry.State, error) { return c.Registry.Move(ctx, p, base, next, store, moved) }
 	if wrap != nil {
 		return wrap(call)
 	}
