@@ -145,6 +145,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(descStale, float64(stats.BehindConfigs), registry.Config.String())
 	gauge(descStale, float64(stats.BehindServersets), registry.Serverset.String())
+	if b, _ := m.server.engine.behind(); b.ensemble != nil && b.ensemble.Stats().Frozen {
+		stats.HeldBy[mirror.WentBack]++
+	}
+	for _, reason := range []mirror.HoldReason{mirror.Empty, mirror.Shrunk, mirror.Deleted, mirror.Checksum, mirror.TooLarge, mirror.Anew, mirror.WentBack} {
+		gauge(descHeld, float64(stats.HeldBy[reason]), string(reason))
+	}
 	gauge(descStaleMax, stats.Behind.Seconds())
 	for _, n := range conductor.Behind(maxStale) {
 		gauge(descStaleSeconds, time.Since(n.Behind).Seconds(), string(n.Name))

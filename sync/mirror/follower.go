@@ -40,21 +40,14 @@ type follower struct {
 	failures   int       // in a row
 	warned     bool      // the log says that it is not up to date
 	metaconfig registry.Version
-	hold       Hold    // of a serverset
-	places     []place // of a serverset: its file, line by line; replaced, never changed
+	hold       Hold       // of a serverset
+	cause      HoldReason // while it is Held
+	places     []place    // of a serverset: its file, line by line; replaced, never changed
 
 	guarded guarded // whoever has the name's lock has it
 }
 
 func (f *follower) file() disk.File { return disk.File{Kind: f.name.Kind(), Name: string(f.name)} }
-
-// held is the error of a name whose last good version stays, though the registry says something else.
-type held struct {
-	reason string
-	again  bool // the reason may pass by itself
-}
-
-func (h held) Error() string { return h.reason }
 
 // errMissing is the error of a name that is wanted and does not exist.
 var errMissing = errors.New("subscribed, but there is no such name")
@@ -157,6 +150,7 @@ func (m *Mirror) conclude(f *follower, w word, err error) {
 		f.become(Current, "")
 	case isHeld && here:
 		f.become(Held, hold.reason)
+		f.cause = hold.cause
 		again = hold.again
 	case errors.Is(err, errMissing):
 		f.become(Missing, err.Error())

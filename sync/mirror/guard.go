@@ -24,10 +24,10 @@ func DefaultGuard() GuardRules {
 	return GuardRules{MinRatio: 0.5, MinMembers: 5, Release: 10 * time.Minute, Damping: 10 * time.Second}
 }
 
-// HoldReason is why a serverset file shows members that the registry does not.
+// HoldReason is why a file does not show what the registry says.
 type HoldReason string
 
-// The reasons. All but Damped make a name Held.
+// The reasons of serversets. All but Damped make a name Held.
 const (
 	Empty   HoldReason = "empty"   // nobody is left: ends when somebody comes, or by an operator
 	Shrunk  HoldReason = "shrunk"  // too many went at once: ends when enough are back, after GuardRules.Release, or by an operator

@@ -28,7 +28,7 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 	}
 	g, err := m.guardOf(f, current, here, l.losses)
 	if err != nil && len(w.serving) == 0 {
-		return current, held{reason: fmt.Sprintf("empty, and its file was damaged: %v", err)}
+		return current, held{cause: Empty, reason: fmt.Sprintf("empty, and its file was damaged: %v", err)}
 	}
 	again := g.step(l)
 	if file := registry.FormatEndpoints(endpoints(g.places)); !here || damaged || current.SHA256 != registry.Sum(file) {
@@ -49,7 +49,7 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 		m.lookLater(f, again)
 	}
 	if hold.Reason != "" && hold.Reason != Damped {
-		return current, held{reason: hold.String()}
+		return current, held{cause: hold.Reason, reason: hold.String()}
 	}
 	return current, nil
 }

@@ -20,7 +20,7 @@ func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (dis
 	case name.Kind() == registry.Serverset:
 		return m.bringServerset(name, w, current, here)
 	case !w.exists:
-		return current, held{reason: "its node was deleted from the registry"}
+		return current, held{cause: Deleted, reason: "its node was deleted from the registry"}
 	}
 	damaged := m.damaged(name)
 	switch {
@@ -29,7 +29,7 @@ func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (dis
 	case here && w.order < current.Order:
 		return current, wentBack(w, current)
 	case here && w.version == "" && current.Version != "":
-		return current, held{reason: "its node was made anew and never written"}
+		return current, held{cause: Anew, reason: "its node was made anew and never written"}
 	}
 	c := disk.Commit{File: disk.File{Kind: registry.Config, Name: string(name)}, Version: w.version, Order: w.order}
 	if w.version != "" {
@@ -47,7 +47,7 @@ func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (dis
 
 // wentBack is why a registry that is older than this machine is not followed: it was replaced, or restored from a backup.
 func wentBack(w word, current disk.Entry) error {
-	return held{reason: fmt.Sprintf("the registry went back, from order %d to %d: was it replaced or restored?", current.Order, w.order)}
+	return held{cause: WentBack, reason: fmt.Sprintf("the registry went back, from order %d to %d: was it replaced or restored?", current.Order, w.order)}
 }
 
 // fetch gets the body of one version.
@@ -63,18 +63,18 @@ func (m *Mirror) fetch(ctx context.Context, name registry.Name, version registry
 	switch {
 	case errors.Is(err, registry.ErrChecksum):
 		m.counters.fetchFailures.Add(1)
-		return registry.Body{}, held{reason: fmt.Sprintf("version %s: %v", version, err), again: true}
+		return registry.Body{}, held{cause: Checksum, reason: fmt.Sprintf("version %s: %v", version, err), again: true}
 	case errors.Is(err, registry.ErrNotExist):
 		m.counters.fetchFailures.Add(1)
 		return registry.Body{}, fmt.Errorf("the body of version %s is not in the store: %w", version, err)
 	case errors.Is(err, registry.ErrTooLarge):
 		m.counters.fetchFailures.Add(1)
-		return registry.Body{}, held{reason: fmt.Sprintf("version %s: %v", version, err)}
+		return registry.Body{}, held{cause: TooLarge, reason: fmt.Sprintf("version %s: %v", version, err)}
 	case err != nil:
 		m.counters.fetchFailures.Add(1)
 		return registry.Body{}, fmt.Errorf("fetch version %s: %w", version, inTime(err))
 	case int64(len(body.Data)) > m.o.MaxBody:
-		return registry.Body{}, held{reason: fmt.Sprintf("version %s has %d bytes, this machine takes at most %d", version, len(body.Data), m.o.MaxBody)}
+		return registry.Body{}, held{cause: TooLarge, reason: fmt.Sprintf("version %s has %d bytes, this machine takes at most %d", version, len(body.Data), m.o.MaxBody)}
 	}
 	return body, nil
 }

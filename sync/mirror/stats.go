@@ -38,7 +38,8 @@ type Stats struct {
 	Pending  int // followed names by Condition
 	Current  int
 	Stale    int
-	Held     int // and dependencies that were deleted with members in them
+	Held     int                // and dependencies that were deleted with members in them
+	HeldBy   map[HoldReason]int // of them, names and dependencies
 	Missing  int
 	Leaving  int           // names that nothing wants any more, during their grace
 	BadEdges int           // members of followed dependencies that are neither names nor dependencies
@@ -170,6 +171,7 @@ func (m *Mirror) Stats() Stats {
 			Unreachable: c.unreachable.Load(), Timeout: c.timeout.Load(), Unknown: c.unknown.Load(), Undelivered: c.undelivered.Load(),
 		},
 		Deciders: len(m.store.List(registry.Decider)),
+		HeldBy:   map[HoldReason]int{},
 	}
 	if at := c.audited.Load(); at != 0 {
 		s.Audited = time.Unix(0, at)
@@ -195,6 +197,7 @@ func (m *Mirror) Stats() Stats {
 		}
 		if d.held {
 			s.Held++
+			s.HeldBy[Deleted]++
 		}
 	}
 	for _, f := range m.followers {
@@ -220,6 +223,7 @@ func (s *Stats) count(f *follower) {
 		s.Stale++
 	case Held:
 		s.Held++
+		s.HeldBy[f.cause]++
 	case Missing:
 		s.Missing++
 	}
