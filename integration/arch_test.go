@@ -216,7 +216,7 @@ func TestArchitectureNothingLiesAbout(t *testing.T) {
 		}
 		switch {
 		case slices.Contains([]string{".go", ".md"}, filepath.Ext(name)):
-		case strings.HasPrefix(name, filepath.Join(root, "deploy")+"/") && filepath.Ext(name) == ".service":
+		case strings.HasPrefix(name, filepath.Join(root, "deploy")+"/") && slices.Contains([]string{".service", ".yml"}, filepath.Ext(name)):
 		case filepath.Dir(name) == root && slices.Contains([]string{"go.mod", "go.sum", "Makefile", "LICENSE", ".gitignore"}, e.Name()):
 		default:
 			t.Errorf("%s is not source", name)
