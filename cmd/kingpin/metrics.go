@@ -167,7 +167,7 @@ func truth(b bool) float64 {
 // results names what publications came to as the labels of kingpin_publishes_total do.
 func results(p mirror.Publications) map[string]int64 {
 	return map[string]int64{
-		"ok": p.OK, "same": p.Same, "conflict": p.Conflict, "invalid": p.Invalid, "denied": p.Denied,
+		"ok": p.OK, "same": p.Same, "conflict": p.Conflict, "invalid": p.Invalid, "denied": p.Denied, "quota": p.Quota,
 		"unreachable": p.Unreachable, "timeout": p.Timeout, "unknown": p.Unknown, "undelivered": p.Undelivered,
 	}
 }

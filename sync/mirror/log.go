@@ -86,6 +86,7 @@ func (m *Mirror) recordPublication(p Publication, e disk.Entry, published bool, 
 	}{
 		{registry.ErrUnknown, c.unknown.Add},
 		{registry.ErrConflict, c.conflict.Add},
+		{registry.ErrQuota, c.quota.Add},
 		{registry.ErrUnreachable, c.unreachable.Add},
 		{registry.ErrTimeout, c.timeout.Add},
 		{registry.ErrPermission, c.denied.Add},

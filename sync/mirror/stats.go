@@ -16,7 +16,7 @@ type counters struct {
 	fetches, fetchFailures, commits, damages   atomic.Int64
 	holds, races, audits, metaconfigs          atomic.Int64
 	audited                                    atomic.Int64 // when the last audit ended, in nanoseconds since 1970
-	ok, same, conflict, invalid, denied        atomic.Int64
+	ok, same, conflict, invalid, denied, quota atomic.Int64
 	unreachable, timeout, unknown, undelivered atomic.Int64
 }
 
@@ -68,6 +68,7 @@ type Publications struct {
 	Conflict    int64
 	Invalid     int64 // refused, for whatever reason
 	Denied      int64
+	Quota       int64 // more versions a minute than one machine may make of one name
 	Unreachable int64
 	Timeout     int64
 	Unknown     int64
@@ -167,7 +168,7 @@ func (m *Mirror) Stats() Stats {
 		Races: c.races.Load(), Fetches: c.fetches.Load(), FetchFailures: c.fetchFailures.Load(), Commits: c.commits.Load(),
 		Holds: c.holds.Load(), Damages: c.damages.Load(), Metaconfigs: c.metaconfigs.Load(), Audits: c.audits.Load(),
 		Publications: Publications{
-			OK: c.ok.Load(), Same: c.same.Load(), Conflict: c.conflict.Load(), Invalid: c.invalid.Load(), Denied: c.denied.Load(),
+			OK: c.ok.Load(), Same: c.same.Load(), Conflict: c.conflict.Load(), Invalid: c.invalid.Load(), Denied: c.denied.Load(), Quota: c.quota.Load(),
 			Unreachable: c.unreachable.Load(), Timeout: c.timeout.Load(), Unknown: c.unknown.Load(), Undelivered: c.undelivered.Load(),
 		},
 		Deciders: len(m.store.List(registry.Decider)),
