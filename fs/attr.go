@@ -113,6 +113,8 @@ var fixedDirs = map[uint64]struct {
 	errorServersetNode: {"serverset", errorNode, false},
 	errorDeciderNode:   {"decider", errorNode, false},
 	errorDepNode:       {"dep", errorNode, false},
+	historyNode:        {".history", rootNode, false},
+	membersNode:        {".members", rootNode, false},
 }
 
 // attr fills the attributes of any node; ok is false for a node that is not there any more.
@@ -137,6 +139,8 @@ func (f *FS) attr(node uint64, a *fuse.Attr) (valid time.Duration, ok bool) {
 		text, ok := f.refusalText(node)
 		f.controlAttr(a, node, len(text))
 		return 0, ok
+	case hiddenClass:
+		return f.hiddenAttr(a, node)
 	}
 	if d, ok := fixedDirs[node]; ok {
 		mode := uint32(0o555)

@@ -94,6 +94,12 @@ func (c *connection) answer(request, reply []byte) {
 	if !status.Ok() { // not understood: an unanswered caller would wait for ever
 		n = refuseRequest(request, reply, syscall.Errno(status))
 	}
+	if out := (*fuse.OutHeader)(unsafe.Pointer(&reply[0])); n >= int(unsafe.Sizeof(*out)) && out.Status == -unanswered {
+		if c.resends {
+			return // the next server is given it
+		}
+		out.Status = -int32(syscall.EINTR)
+	}
 	if n == 0 {
 		return // FORGET and INTERRUPT want no answer
 	}
@@ -148,6 +154,9 @@ func (c *connection) quick(request []byte) bool {
 		return true
 	}
 	h := header(request)
+	if classify(h.NodeId) == hiddenClass && h.Opcode != opForget {
+		return false
+	}
 	switch h.Opcode {
 	case opForget, opBatchForget, opInterrupt, opRelease, opReleasedir, opReadlink:
 		return true

@@ -18,7 +18,10 @@ type listed struct {
 }
 
 // OpenDir takes a snapshot of the directory, so that offsets into it keep their meaning while names come and go.
-func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if isHidden(in.NodeId, pastDirKind) {
+		return f.openHistory(cancel, in, out)
+	}
 	if !f.isDir(in.NodeId) {
 		return fuse.Status(syscall.ESTALE)
 	}
@@ -78,6 +81,9 @@ func (f *FS) isDir(node uint64) bool {
 	if _, ok := fixedDirs[node]; ok {
 		return true
 	}
+	if classify(node) == hiddenClass {
+		return f.isHiddenDir(node)
+	}
 	_, ok := depByID(f.store.Graph(), node)
 	return ok
 }
@@ -85,12 +91,12 @@ func (f *FS) isDir(node uint64) bool {
 // list is everything in a directory that uid may see, in the order of the names. The root hides what begins with a dot, so that
 // grep -r and backups stay out of it.
 func (f *FS) list(node uint64, uid uint32) []listed {
-	all := []listed{{".", node, syscall.S_IFDIR}, {"..", rootNode, syscall.S_IFDIR}}
+	var all []listed
 	if kind := kindOfDir(node); kind != 0 {
 		for _, e := range f.store.List(kind) {
 			all = append(all, listed{e.Name, uint64(e.Stamp), syscall.S_IFREG})
 		}
-		return append(all, f.listScratch(node, uid)...)
+		return f.dots(node, append(all, f.listScratch(node, uid)...))
 	}
 	switch node {
 	case rootNode:
@@ -106,19 +112,29 @@ func (f *FS) list(node uint64, uid uint32) []listed {
 		}
 	case errorNode:
 		for id, dir := range fixedDirs {
-			if dir.parent == errorNode {
+			if dir.parent == errorNode && f.offers(id) {
 				all = append(all, listed{dir.name, id, syscall.S_IFDIR})
 			}
 		}
+	case historyNode, membersNode:
+		all = append(all, f.listHidden(node)...)
 	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode:
 		all = append(all, f.listRefusals(fixedDirs[node].name)...)
 	default:
+		if classify(node) == hiddenClass {
+			return f.dots(node, f.listHidden(node))
+		}
 		if dir, ok := depByID(f.store.Graph(), node); ok {
 			for _, l := range dir.Links {
 				all = append(all, listed{string(l.Edge), l.ID, syscall.S_IFLNK})
 			}
 		}
 	}
-	slices.SortFunc(all[2:], func(a, b listed) int { return strings.Compare(a.name, b.name) })
-	return all
+	slices.SortFunc(all, func(a, b listed) int { return strings.Compare(a.name, b.name) })
+	return f.dots(node, all)
+}
+
+// dots puts the directory itself and its parent before what is in it.
+func (f *FS) dots(node uint64, all []listed) []listed {
+	return append([]listed{{".", node, syscall.S_IFDIR}, {"..", rootNode, syscall.S_IFDIR}}, all...)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,6 +125,10 @@ type FS struct {
 
 	statusByID map[uint64]string
 
+	history *histories
+	members *memberFiles
+
+	ending     chan struct{}  // closed when this server answers no more
 	background sync.WaitGroup // publications and announcements under way
 }
 
@@ -175,6 +180,11 @@ func New(store *disk.Store, o Options) *FS {
 		removals:      removals{},
 		own:           map[ownEdit]time.Time{},
 		statusByID:    map[uint64]string{},
+		members:       newMemberFiles(),
+		ending:        make(chan struct{}),
+	}
+	if store != nil {
+		f.history = newHistories(filepath.Join(store.Dir(), "history"))
 	}
 	f.o.Status = maps.Clone(o.Status)
 	if f.o.Status == nil {

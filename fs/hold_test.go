@@ -22,6 +22,8 @@ func runReader(what string, args []string) error {
 		return runHolder(args[0], end)
 	case "publish":
 		return runWriter(args[0], end)
+	case "members":
+		return runMembers(args[0], end)
 	}
 	var longest time.Duration
 	for count := 0; ; count++ {

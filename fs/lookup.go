@@ -13,7 +13,7 @@ import (
 
 // Lookup answers which inode a name stands for: the current version's, or for the thread that is opening it for writing, the
 // draft's.
-func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (f *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	parent, thread := in.NodeId, in.Pid
 	out.Generation = 1
 	f.awaitDeferred(thread, parent, name)
@@ -29,6 +29,9 @@ func (f *FS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse
 	}
 	if f.lookup(in, parent, name, out) {
 		return fuse.OK
+	}
+	if config, ok := f.historyOf(parent); ok {
+		return f.lookupPast(cancel, thread, config, name, out)
 	}
 	// A negative answer that the kernel may keep, but for the poker and names private to somebody.
 	out.NodeId = 0
@@ -57,13 +60,18 @@ func (f *FS) lookup(in *fuse.InHeader, parent uint64, name string, out *fuse.Ent
 		return f.lookupNode(statusID(name), out, f.o.Status[name] != nil)
 	case errorNode:
 		for id, dir := range fixedDirs {
-			if dir.parent == errorNode && dir.name == name {
+			if dir.parent == errorNode && dir.name == name && f.offers(id) {
 				return f.lookupNode(id, out, true)
 			}
 		}
 		return false
+	case historyNode, membersNode:
+		return f.lookupHidden(parent, name, out)
 	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode:
 		return f.lookupNode(refusalID(fixedDirs[parent].name+"/"+name), out, true)
+	}
+	if classify(parent) == hiddenClass {
+		return f.lookupHidden(parent, name, out)
 	}
 	graph := f.store.Graph()
 	dir, ok := depByID(graph, parent)
@@ -80,7 +88,7 @@ func (f *FS) lookup(in *fuse.InHeader, parent uint64, name string, out *fuse.Ent
 
 func (f *FS) lookupRoot(name string, out *fuse.EntryOut) bool {
 	for id, dir := range fixedDirs {
-		if dir.parent == rootNode && dir.name == name && id != rootNode {
+		if dir.parent == rootNode && dir.name == name && id != rootNode && f.offers(id) {
 			return f.lookupNode(id, out, true)
 		}
 	}
@@ -119,7 +127,7 @@ func (f *FS) lookupNode(node uint64, out *fuse.EntryOut, exists bool) bool {
 	if !ok {
 		return false
 	}
-	out.NodeId = node
+	out.NodeId, out.Generation = node, 1
 	out.SetAttrTimeout(valid)
 	if _, dir := fixedDirs[node]; dir {
 		out.SetEntryTimeout(forever)
@@ -165,7 +173,10 @@ func linkTarget(e registry.Edge) string {
 }
 
 // Readlink answers where a member of a dependency points.
-func (f *FS) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+func (f *FS) Readlink(cancel <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+	if isHidden(in.NodeId, previousKind) {
+		return f.readPrevious(cancel, in)
+	}
 	l, ok := linkByID(f.store.Graph(), in.NodeId)
 	if !ok {
 		return nil, fuse.Status(syscall.ESTALE)

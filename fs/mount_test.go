@@ -71,7 +71,7 @@ func runServer(state string) error {
 		return err
 	}
 	defer store.Close()
-	p := &publisher{store: store, hold: map[string]time.Duration{}, edges: map[registry.Dependency][]registry.Edge{}}
+	p := &publisher{state: state, store: store, hold: map[string]time.Duration{}, edges: map[registry.Dependency][]registry.Edge{}}
 	for _, d := range store.Graph().Dirs {
 		for _, l := range d.Links {
 			p.edges[d.Name] = append(p.edges[d.Name], l.Edge)
@@ -91,6 +91,7 @@ func runServer(state string) error {
 		return err
 	}
 	fsys := New(store, Options{
+		History: p.history, About: p.about, Version: p.version, Previous: p.previous, Members: p.members,
 		Publish: p.publish, Edit: p.edit, Writable: p.writable, Host: "here", MaxBody: 1 << 20,
 		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }, "made": p.count},
 		CreateByWrite: os.Getenv("CREATE_BY_WRITE") != "",

@@ -17,6 +17,8 @@ const (
 	errorNode     = 5
 	statusNode    = 6
 	pokeNode      = 7
+	historyNode   = 8
+	membersNode   = 9
 
 	errorConfigNode    = 16
 	errorServersetNode = 17
@@ -49,10 +51,13 @@ const (
 	versionClass                  // one immutable version of a file
 	draftClass                    // one writer's private copy
 	refusalClass                  // a file of .error
+	hiddenClass                   // what is in .history, .members and .register
 )
 
 func classify(node uint64) nodeClass {
 	switch {
+	case node&hiddenBit != 0:
+		return hiddenClass
 	case node&draftBit != 0 && node&refusalBit != 0:
 		return refusalClass
 	case node&draftBit != 0:

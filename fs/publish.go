@@ -37,40 +37,24 @@ const (
 // publishAndWait publishes a draft for a caller that waits in FLUSH or FSYNC, and returns when readers on this machine see it.
 func (f *FS) publishAndWait(cancel <-chan struct{}, thread uint32, d *draft, gesture uint64) fuse.Status {
 	ctx, stop := context.WithTimeout(context.Background(), publishTimeout)
-	type outcome struct {
-		e   disk.Entry
-		err error
-	}
-	done := make(chan outcome, 1)
+	done := make(chan error, 1)
 	f.background.Go(func() {
 		defer stop()
-		e, err := f.publish(ctx, d, gesture)
+		_, err := f.publish(ctx, d, gesture)
 		if err == nil {
 			f.swap(d.file)
 		}
-		done <- outcome{e, err}
+		done <- err
 	})
-	for {
-		select {
-		case r := <-done:
-			if r.err != nil {
-				return f.refuse(d.file.String(), d.caller, r.err)
-			}
-			return fuse.OK
-		case <-cancel:
-		}
-		// Go programs interrupt their own system calls to preempt goroutines: only a deadly signal counts.
-		if dying(thread) {
-			f.log.Warn("writer gone while its version was published", "name", d.file.String(), "writer", d.caller)
-			return fuse.EINTR
-		}
-		select {
-		case r := <-done:
-			done <- r
-			cancel = nil
-		case <-time.After(cancelPoll):
-		}
+	err := f.outlast(cancel, thread, done, nil)
+	switch {
+	case err == nil:
+		return fuse.OK
+	case errors.Is(err, errKilled):
+		f.log.Warn("writer gone while its version was published", "name", d.file.String(), "writer", d.caller)
+		return fuse.EINTR
 	}
+	return f.refuse(d.file.String(), d.caller, err)
 }
 
 // publish makes a version of the draft's bytes, if there is anything to publish. Afterwards the draft goes on from that version;

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 // publisher stands for the mirror: the disk itself is its registry. It can be told to take its time.
 type publisher struct {
+	state string // the state directory; what is not in the store lives in files beside it
 	store *disk.Store
 	mu    sync.Mutex
 	hold  map[string]time.Duration // by name, or dependency
@@ -137,6 +139,12 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p.edges[dep] = append(p.edges[dep], registry.Edge(edge))
 		}
 		err = p.store.SetGraph(p.edges)
+	case "/past":
+		err = p.addPast(q.Get("name"), q.Get("version"), body)
+	case "/members":
+		if err = os.WriteFile(p.file("new"), body, 0o644); err == nil {
+			err = os.Rename(p.file("new"), p.file("members-"+q.Get("name")))
+		}
 	case "/hold":
 		p.hold[q.Get("name")], err = time.ParseDuration(string(body))
 	case "/quiet":

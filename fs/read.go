@@ -19,7 +19,7 @@ import (
 const settling = time.Second
 
 // Open pins what a descriptor will see: for readers the version, for writers a draft.
-func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	writing := in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY
 	switch classify(in.NodeId) {
 	case versionClass:
@@ -36,6 +36,8 @@ func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.St
 		return f.openVersion(in, e, out)
 	case draftClass:
 		return f.openDraft(in, out)
+	case hiddenClass:
+		return f.openHidden(cancel, in, out)
 	}
 	if writing {
 		return fuse.EACCES
@@ -99,7 +101,7 @@ func (f *FS) openControl(node uint64, out *fuse.OpenOut) fuse.Status {
 }
 
 // Read answers from the version that the handle names, from the draft it belongs to, or from the snapshot it holds.
-func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	switch {
 	case in.Fh&draftBit == 0 && classify(in.Fh) == versionClass:
 		n, err := f.bodies.readAt(disk.Stamp(in.Fh), buf, int64(in.Offset))
@@ -111,6 +113,8 @@ func (f *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResu
 	}
 	h := f.handle(in.Fh)
 	switch {
+	case h == nil && classify(in.NodeId) == hiddenClass:
+		return f.readHidden(cancel, in, buf)
 	case h == nil:
 		return nil, fuse.EIO // of a server that died
 	case h.draft != nil:

@@ -55,6 +55,7 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 		f.finish()
 	case <-ctx.Done():
 	}
+	close(f.ending)
 	cancel()
 	<-announced
 	f.background.Wait()

@@ -309,6 +309,10 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 		}
 	}
 	f.mu.Unlock()
+	if classify(in.NodeId) == hiddenClass {
+		f.releaseHidden(in)
+		return
+	}
 	if h == nil || h.draft == nil || !f.release(h.draft) || h.draft.scratch {
 		return
 	}

@@ -83,10 +83,17 @@ func (f *FS) dependenciesOf(file disk.File) []string {
 }
 
 // GetXAttr answers one attribute.
-func (f *FS) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
+func (f *FS) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
 	short, ok := strings.CutPrefix(name, xattrPrefix)
 	if !ok {
 		return 0, fuse.ENODATA
+	}
+	if isHidden(in.NodeId, pastKind) {
+		value, st := f.pastXattr(cancel, in, short)
+		if !st.Ok() {
+			return 0, st
+		}
+		return fill(dest, []byte(value))
 	}
 	value, ok := f.xattrs(in.NodeId)[short]
 	if !ok {
@@ -98,6 +105,11 @@ func (f *FS) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, name string, dest []
 // ListXAttr lists the attributes of a version.
 func (f *FS) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	var names []string
+	if isHidden(in.NodeId, pastKind) {
+		for _, name := range pastXattrs {
+			names = append(names, xattrPrefix+name+"\x00")
+		}
+	}
 	for name := range f.xattrs(in.NodeId) {
 		names = append(names, xattrPrefix+name+"\x00")
 	}

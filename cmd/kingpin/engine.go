@@ -81,11 +81,21 @@ const (
 	openingPause    = 10 * time.Millisecond
 )
 
-// reach is writable of who can wait until somebody was asked.
-func (e *engine) reach() error {
+// soon is get of who can wait for that.
+func (e *engine) soon() (*mirror.Mirror, error) {
+	e.awaitOpening()
+	return e.get()
+}
+
+func (e *engine) awaitOpening() {
 	for deadline := time.Now().Add(openingPatience); e.opening() && time.Now().Before(deadline); {
 		<-time.After(openingPause)
 	}
+}
+
+// reach is writable of who can wait until somebody was asked.
+func (e *engine) reach() error {
+	e.awaitOpening()
 	return e.can((*mirror.Mirror).Reach)
 }
 

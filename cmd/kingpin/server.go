@@ -151,6 +151,7 @@ func (s *server) mountOptions() fs.Options {
 		Observe:       s.metrics.observeFUSE,
 		Announced:     s.metrics.announced,
 	}
+	s.showHistory(&o)
 	if s.set.readOnly {
 		return o
 	}
