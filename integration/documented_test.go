@@ -79,7 +79,7 @@ var temporary = []struct {
 
 // plain is text without what differs from run to run.
 func (s *scene) plain(text, name string) string {
-	text = strings.NewReplacer(s.a.Mount, "/var/kingpin", s.b.Mount, "/var/kingpin", s.other, "other", name, "f").Replace(text)
+	text = strings.NewReplacer(s.a.Mount, "/var/kingpin", s.b.Mount, "/var/kingpin", s.other, "other", s.number, "number", name, "f").Replace(text)
 	for _, t := range temporary {
 		text = t.pattern.ReplaceAllString(text, t.stands)
 	}

@@ -4,6 +4,7 @@ package integration
 type chapter struct {
 	title    string
 	gestures []gesture
+	deciders bool // the files are in decider/, not in config/
 }
 
 // gesture is something that people and programs do to a file, and what has to come of it.
@@ -11,19 +12,22 @@ type gesture struct {
 	who      string // the program, or what is particular
 	line     string // shell, in config/ of machine a; testdata/writers/prelude.sh says what it may use
 	shown    string // what the table shows instead of line
-	before   string // what the file holds before: "one\n" unless given
+	before   string // what the file holds before: "one\n" unless given, or "1\n" if it is a decider
 	after    string // what both machines hold afterwards: what they held before, unless given
 	versions int    // how many, if it is not one for other bytes and none for the same
 	fails    string // what the program says, when it has to fail
 	silent   bool   // it fails, and the program does not hear of it: .error/ knows
 	orphan   bool   // a body has come to S3 that nobody names
+	born     bool   // nothing was written before
+	gone     bool   // there is none afterwards
+	decider  bool   // as its chapter says
 	away     bool   // it takes servers away; they are brought back when it is over
 	programs []string
 }
 
-// writers of a config that holds "one\n".
+// writers of a config that holds "one\n", and of a decider that holds "1\n".
 var writers = []chapter{
-	{"Shells", []gesture{
+	{title: "Shells", gestures: []gesture{
 		{who: "bash `>`", line: `echo two > $f`, after: "two\n"},
 		{who: "bash `>>`", line: `echo two >> $f`, after: "one\ntwo\n"},
 		{who: "bash `: >`", line: `: > $f`},
@@ -43,7 +47,7 @@ var writers = []chapter{
 		{who: "the same bytes", line: `echo one > $f`},
 		{who: "the same bytes, by another file", line: `cat $f > .$f.same; mv .$f.same $f`},
 	}},
-	{"Tools", []gesture{
+	{title: "Tools", gestures: []gesture{
 		{who: "cp", line: `cp $other $f`, after: "two\n"},
 		{who: "cp -p", line: `cp -p $other $f`, after: "two\n"},
 		{who: "cp --reflink=auto", line: `cp --reflink=auto $other $f`, after: "two\n"},
@@ -68,13 +72,13 @@ var writers = []chapter{
 		{who: "kingpin put", line: `kingpin put -q $f $other`, after: "two\n"},
 		{who: "kingpin put, stdin", line: `echo two | kingpin put -q $f -`, after: "two\n"},
 	}},
-	{"Editors", []gesture{
+	{title: "Editors", gestures: []gesture{
 		{who: "vim", line: `vim -u NONE -es -c s/one/two/ -c x $f </dev/null`, after: "two\n", programs: []string{"vim"}},
 		{who: "vim, backup by renaming", line: `vim -u NONE -es -c 'set backup backupcopy=no' -c s/one/two/ -c x $f </dev/null; rm -f $f~`,
 			after: "two\n", programs: []string{"vim"}},
 		{who: "nano", line: `typed 'GNU nano' '\x0btwo\x0f\r\x18' nano $f`, shown: `nano $f`, after: "two\n", programs: []string{"nano", "python3"}},
 	}},
-	{"Languages", []gesture{
+	{title: "Languages", gestures: []gesture{
 		{who: "Python open('w')", line: `python3 -c 'with open("'$f'", "w") as f: f.write("two\n")'`, after: "two\n", programs: []string{"python3"}},
 		{who: "Python open('a')", line: `python3 -c 'with open("'$f'", "a") as f: f.write("two\n")'`, after: "one\ntwo\n", programs: []string{"python3"}},
 		{who: "Python open('r+')", line: `python3 -c 'with open("'$f'", "r+") as f: f.truncate(0); f.write("two\n")'`, after: "two\n", programs: []string{"python3"}},
@@ -88,7 +92,7 @@ var writers = []chapter{
 		{who: "Go os.WriteFile", line: `gowrites os.WriteFile $f`, shown: `os.WriteFile(f, []byte("two\n"), 0o644)`, after: "two\n"},
 		{who: "Go renameio.WriteFile", line: `gowrites renameio.WriteFile $f`, shown: `renameio.WriteFile(f, []byte("two\n"), 0o644)`, after: "two\n"},
 	}},
-	{"Writers that end early", []gesture{
+	{title: "Writers that end early", gestures: []gesture{
 		{who: "killed before it closes", line: `{ bash -c "exec 9>$f; echo two >&9; kill -9 \$\$"; } 2>/dev/null; true`,
 			shown: `exec 9>$f; echo two >&9; kill -9 $$`},
 		{who: "killed while it renames a file", line: `{ bash -c "echo two > .$f.new; kill -9 \$\$; mv .$f.new $f"; } 2>/dev/null; rm -f .$f.new`,
@@ -98,7 +102,7 @@ var writers = []chapter{
 		{who: "exits without closing", line: `python3 -c 'import os; f = os.open("'$f'", 513); os.write(f, b"two\n"); os._exit(0)'`,
 			shown: `write(f, "two\n"); _exit(0)`, after: "two\n", programs: []string{"python3"}},
 	}},
-	{"Two at once", []gesture{
+	{title: "Two at once", gestures: []gesture{
 		{who: "both cut the file, one machine", line: `exec 8>$f 9>$f; echo two >&8; echo three >&9; exec 8>&-; exec 9>&-`, after: "three\n", versions: 2},
 		{who: "both cut the file, two machines", line: `exec 8>$f 9>$fb; echo two >&8; echo three >&9; exec 8>&-; exec 9>&-`, after: "three\n", versions: 2},
 		{who: "both append, one machine", line: `exec 8>>$f 9>>$f; echo two >&8; echo three >&9; exec 8>&-; exec 9>&-`, after: "one\ntwo\nthree\n", versions: 2},
@@ -108,7 +112,7 @@ var writers = []chapter{
 		{who: "both change it in place, two machines", line: `both $f $fb`, shown: `f, g = open('r+') on each; each writes; close(f); close(g)`,
 			after: "One\n", fails: "Stale file handle", programs: []string{"python3"}},
 	}},
-	{"Refused, and nothing changed", []gesture{
+	{title: "Refused, and nothing changed", gestures: []gesture{
 		{who: "a typo", line: `echo two > ${f/writers/wirters}`, shown: `echo two > $f, which nobody created`, fails: "Operation not permitted"},
 		{who: "install", line: `install $other $f`, fails: "Operation not permitted"},
 		{who: "mv, from another file system", line: `cp $other $other.moved && mv $other.moved $f`, shown: `mv $other $f`, fails: "Operation not permitted"},
@@ -134,10 +138,39 @@ GIT_WORK_TREE=$PWD git checkout -q -- $f; e=$?; rm -rf $repository; exit $e`,
 		{who: "half of a JSON, by echo", line: `echo '{"two": 2' > $f`, before: "{\"one\": 1}\n", silent: true},
 		{who: "half of a JSON, by tee", line: `echo '{"two": 2' | tee $f`, before: "{\"one\": 1}\n", fails: "Invalid argument"},
 		{who: "too large", line: `dd if=/dev/zero of=$f bs=64k count=32 status=none`, fails: "File too large"},
+		{who: "a loop that publishes without end", line: `for i in {1..61}; do echo $i > $f; done`, after: "60\n", versions: 60, born: true, fails: "Disk quota exceeded"},
 		{who: "not in the publish group", line: `python3 -c 'import os; os.setgroups([]); os.setuid(65534); open("'$f'", "w")'`,
 			shown: `open(f, "w")`, fails: "Permission denied", programs: []string{"python3"}},
 	}},
-	{"The network goes away", []gesture{
+	{title: "Deciders, which hold `1`", deciders: true, gestures: []gesture{
+		{who: "decider, bash `>`", line: `echo 42 > $f`, after: "42\n"},
+		{who: "decider, dash `>`", line: `dash -c "echo 42 > $f"`, after: "42\n", programs: []string{"dash"}},
+		{who: "decider, `printf` without a newline", line: `printf 42 > $f`, after: "42\n"},
+		{who: "decider, digit by digit", line: `{ printf 4; printf 2; echo; } > $f`, after: "42\n"},
+		{who: "decider, cp", line: `cp $number $f`, after: "42\n"},
+		{who: "decider, tee", line: `echo 42 | tee $f`, after: "42\n"},
+		{who: "decider, dd", line: `dd if=$number of=$f status=none`, after: "42\n"},
+		{who: "decider, sed -i", line: `sed -i s/1/42/ $f`, after: "42\n"},
+		{who: "decider, rsync", line: `rsync $number $f`, after: "42\n", programs: []string{"rsync"}},
+		{who: "decider, vim", line: `vim -u NONE -es -c s/1/42/ -c x $f </dev/null`, after: "42\n", programs: []string{"vim"}},
+		{who: "decider, Python open('w')", line: `python3 -c 'open("'$f'", "w").write("42")'`, after: "42\n", programs: []string{"python3"}},
+		{who: "decider, Python os.replace", line: `python3 -c 'import os; open(".'$f'", "w").write("42"); os.replace(".'$f'", "'$f'")'`,
+			after: "42\n", programs: []string{"python3"}},
+		{who: "decider, kingpin decider set", line: `kingpin decider set -q $f 42`, after: "42\n"},
+		{who: "decider, a new one by bash", line: `echo 42 > $f`, after: "42\n", born: true},
+		{who: "decider, a new one by mv", line: `echo 42 > .$f; mv .$f $f`, after: "42\n", born: true},
+		{who: "decider, the same value", line: `echo 1 > $f`},
+		{who: "decider, bash `: >`", line: `: > $f`},
+		{who: "decider, rm", line: `rm $f`, gone: true},
+		{who: "decider, too much", line: `echo 250 > $f`, fails: "Invalid argument"},
+		{who: "decider, too much by cp", line: `echo 250 > $number.250; cp $number.250 $f`, shown: `cp number $f`, fails: "Invalid argument"},
+		{who: "decider, too much by sed -i", line: `sed -i s/1/250/ $f`, fails: "Invalid argument"},
+		{who: "decider, no number", line: `echo one > $f`, fails: "Invalid argument"},
+		{who: "decider, `>>`", line: `echo 42 >> $f`, fails: "Invalid argument"},
+		{who: "decider, install", line: `install $number $f`, fails: "Operation not permitted"},
+		{who: "decider, a new one in capitals", line: `echo 42 > UPPER`, fails: "Operation not permitted"},
+	}},
+	{title: "The network goes away", gestures: []gesture{
 		{who: "ZooKeeper, before the open", line: `away zookeeper; echo two > $f`, shown: `echo two > $f`, fails: "No route to host", away: true},
 		{who: "S3, before the open", line: `away s3; sleep 1.5; echo two > $f`, shown: `echo two > $f`, fails: "No route to host", away: true},
 		{who: "ZooKeeper, between open and close", line: `between zookeeper $f`, shown: `open, ZooKeeper goes, write, close`, fails: "No route to host", away: true},

@@ -2,8 +2,10 @@ package integration
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +22,7 @@ type scene struct {
 	*fleet
 	a, b   *Monitor
 	other  string              // a file elsewhere that holds "two\n"
+	number string              // and one that holds "42\n"
 	heard  map[*Monitor]*watch // of the directory config
 	errors map[string]bool     // files of .error/ that were there before
 }
@@ -33,7 +36,7 @@ func TestGesturesMakeOneVersion(t *testing.T) {
 	var table strings.Builder
 	for _, c := range writers {
 		fmt.Fprintf(&table, "\n%s\n\n| who | what is done | versions | exit | it says | `.error/` says |\n| --- | --- | --- | --- | --- | --- |\n", c.title)
-		for _, g := range c.gestures {
+		for g := range c.all() {
 			if g.away && underLoad() {
 				continue
 			}
@@ -62,7 +65,7 @@ func TestGesturesMakeOneVersion(t *testing.T) {
 func (g gesture) checkEvents(t *testing.T, mount string, events int, writes bool) {
 	t.Helper()
 	made := g.made()
-	if writes && (made != 1 || g.fails != "") {
+	if writes && (made != 1 || g.fails != "") || g.gone {
 		return
 	}
 	if events > made || events == 0 && made > 0 {
@@ -70,7 +73,35 @@ func (g gesture) checkEvents(t *testing.T, mount string, events int, writes bool
 	}
 }
 
-// name of the config that a gesture is made to.
+// all are the gestures of a chapter.
+func (c chapter) all() iter.Seq[gesture] {
+	return func(yield func(gesture) bool) {
+		for _, g := range c.gestures {
+			g.decider = c.deciders
+			if !yield(g) {
+				return
+			}
+		}
+	}
+}
+
+// path of what a gesture is made to, in the mount.
+func (g gesture) path() string {
+	if g.decider {
+		return "decider/" + g.name()
+	}
+	return "config/" + g.name()
+}
+
+// holder is the config that gets the versions.
+func (g gesture) holder() string {
+	if g.decider {
+		return deciders
+	}
+	return g.name()
+}
+
+// name of what a gesture is made to.
 func (g gesture) name() string {
 	word := func(r rune) rune {
 		switch {
@@ -85,7 +116,11 @@ func (g gesture) name() string {
 		}
 		return ' '
 	}
-	return "config.manageddata.writers." + strings.Join(strings.Fields(strings.Map(word, g.who)), "_")
+	name := strings.Join(strings.Fields(strings.Map(word, g.who)), "_")
+	if g.decider {
+		return name
+	}
+	return "config.manageddata.writers." + name
 }
 
 // startScene starts the fleet and makes what the gestures are made to.
@@ -94,30 +129,38 @@ func startScene(t *testing.T) *scene {
 	s := &scene{fleet: startFleet(t), heard: map[*Monitor]*watch{}, errors: map[string]bool{}}
 	for _, m := range []**Monitor{&s.a, &s.b} {
 		o := s.site(t)
-		o.Flags = append(o.Flags, "--max-body", "1MiB")
+		o.Flags = append(o.Flags, "--max-body", "1MiB", "--max-versions-per-minute", "60")
 		*m = startMonitor(t, o)
 	}
-	s.other = filepath.Join(s.dir, "other")
-	if err := os.WriteFile(s.other, []byte("two\n"), 0o644); err != nil {
-		t.Fatal(err)
+	s.other, s.number = filepath.Join(s.dir, "other"), filepath.Join(s.dir, "number")
+	for path, content := range map[string]string{s.other: "two\n", s.number: "42\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
+	kingpin(t, s.a, "create", deciders)
 	kingpin(t, s.a, "create", "config.manageddata.writers.fence")
 	kingpin(t, s.a, "create", "config.manageddata.writers.probe")
 	for _, c := range writers {
-		for _, g := range c.gestures {
-			kingpin(t, s.a, "create", g.name())
-			if err := os.WriteFile(s.a.Path("config", g.name()), []byte(g.held()), 0o644); err != nil {
+		for g := range c.all() {
+			if !g.decider {
+				kingpin(t, s.a, "create", g.name())
+			}
+			if g.born {
+				continue
+			}
+			if err := os.WriteFile(s.a.Path(g.path()), []byte(g.held()), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	for _, m := range []*Monitor{s.a, s.b} {
 		for _, c := range writers {
-			for _, g := range c.gestures {
-				eventually(t, g.name()+" is there", func() bool { return m.shows("config/"+g.name(), g.held()) })
+			for g := range c.all() {
+				eventually(t, g.name()+" is there", func() bool { return g.born || m.shows(g.path(), g.held()) })
 			}
 		}
-		s.heard[m] = inotifywait(t, "%f", "close_write", m.Path("config")+"/")
+		s.heard[m] = inotifywait(t, "%f", "close_write", m.Path("config")+"/", m.Path("decider")+"/")
 	}
 	s.fence(t)
 	return s
@@ -125,10 +168,13 @@ func startScene(t *testing.T) *scene {
 
 // held is what the file of a gesture holds before.
 func (g gesture) held() string {
-	if g.before == "" {
-		return "one\n"
+	switch {
+	case g.before != "" || g.born:
+		return g.before
+	case g.decider:
+		return "1\n"
 	}
-	return g.before
+	return "one\n"
 }
 
 // becomes is what it holds afterwards.
@@ -144,7 +190,7 @@ func (g gesture) made() int {
 	switch {
 	case g.versions > 0:
 		return g.versions
-	case g.becomes() != g.held():
+	case g.becomes() != g.held(), g.gone:
 		return 1
 	}
 	return 0
@@ -181,7 +227,7 @@ func (s *scene) bodies(t *testing.T, name string) []string {
 func (s *scene) play(t *testing.T, table io.Writer, g gesture) {
 	t.Helper()
 	name := g.name()
-	before := len(s.bodies(t, name))
+	before := len(s.bodies(t, g.holder()))
 	o := s.do(t, g)
 	if g.away {
 		s.comeBack(t)
@@ -191,9 +237,9 @@ func (s *scene) play(t *testing.T, table io.Writer, g gesture) {
 		t.Errorf("%s: %v", g.line, o)
 	}
 	eventually(t, "both machines show what came of it", func() bool {
-		return s.a.shows("config/"+name, g.becomes()) && s.b.shows("config/"+name, g.becomes())
+		return g.done(s.a) && g.done(s.b)
 	})
-	bodies, want := len(s.bodies(t, name))-before, g.made()
+	bodies, want := len(s.bodies(t, g.holder()))-before, g.made()
 	if g.orphan {
 		want++
 	}
@@ -212,8 +258,17 @@ func (s *scene) play(t *testing.T, table io.Writer, g gesture) {
 	if g.orphan {
 		versions += ", and a body in S3 that nobody names"
 	}
-	fmt.Fprintf(table, "| %s | %s | %s | %d | %s | %s |\n", g.who, code(shown), versions, o.code,
+	fmt.Fprintf(table, "| %s | %s | %s | %d | %s | %s |\n", strings.TrimPrefix(g.who, "decider, "), code(shown), versions, o.code,
 		code(s.plain(lastLine(o.stderr), name)), s.plain(reason, name))
+}
+
+// done says whether a machine shows what came of a gesture.
+func (g gesture) done(m *Monitor) bool {
+	if g.gone {
+		_, err := os.Lstat(m.Path(g.path()))
+		return errors.Is(err, os.ErrNotExist)
+	}
+	return m.shows(g.path(), g.becomes())
 }
 
 // do runs the line of a gesture.
@@ -228,9 +283,9 @@ func (s *scene) do(t *testing.T, g gesture) outcome {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", g.line)
-	cmd.Dir = s.a.Path("config")
+	cmd.Dir = filepath.Dir(s.a.Path(g.path()))
 	cmd.Env = append(s.a.Env(), "LC_ALL=C", "BASH_ENV="+filepath.Join(scripts, "prelude.sh"), "HOME="+s.dir,
-		"f="+g.name(), "fb="+s.b.Path("config", g.name()), "other="+s.other, "writers="+scripts, "go="+self)
+		"f="+g.name(), "fb="+s.b.Path(g.path()), "other="+s.other, "number="+s.number, "writers="+scripts, "go="+self)
 	// The network goes when the writer says so.
 	wishes, answers := pipe(t), pipe(t)
 	cmd.ExtraFiles = []*os.File{wishes.write, answers.read}
@@ -281,17 +336,17 @@ func (s *scene) comeBack(t *testing.T) {
 // reason is what .error/ says that it did not say before.
 func (s *scene) reason(t *testing.T) string {
 	t.Helper()
-	entries, err := os.ReadDir(s.a.Path(".error/config"))
+	files, err := filepath.Glob(s.a.Path(".error/*/*"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var said []string
-	for _, e := range entries {
-		if s.errors[e.Name()] || strings.HasSuffix(e.Name(), ".probe") {
+	for _, file := range files {
+		if s.errors[file] || strings.HasSuffix(file, ".probe") {
 			continue
 		}
-		s.errors[e.Name()] = true
-		first, rest, _ := strings.Cut(read(t, s.a.Path(".error/config", e.Name())), "\n")
+		s.errors[file] = true
+		first, rest, _ := strings.Cut(read(t, file), "\n")
 		if !strings.Contains(rest, "who:") {
 			t.Errorf(".error/ does not say who: %s", rest)
 		}

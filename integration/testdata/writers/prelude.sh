@@ -1,4 +1,5 @@
-# What the lines of the table of writers may use: $f is the file on machine a, $fb the same on b, $other another that holds "two".
+# What the lines of the table of writers may use: $f is the file on machine a, $fb the same on b, $other another
+# that holds "two", $number one that holds 42.
 
 # typed WORD KEYS PROGRAM... types KEYS at a terminal as soon as WORD is on its screen.
 typed() { python3 "$writers/type.py" "$@"; }
