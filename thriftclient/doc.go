@@ -1,0 +1,2 @@
+// Package thriftclient faces Thrift servers.
+package thriftclient

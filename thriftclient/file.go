@@ -1,0 +1,3 @@
+package thriftclient
+
+func File(path string, o Options) Source { return Static() }
