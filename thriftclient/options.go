@@ -1,6 +1,7 @@
 package thriftclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,7 +18,8 @@ import (
 // Options says how a pool behaves. The zero value works; each field says what it means then. A negative duration switches off
 // what the duration is for.
 type Options struct {
-	// Dir is where names are looked up that are no paths: $KINGPIN_MOUNT, then /var/kingpin, then /var/lib/kingpin/files.
+	// Dir is where names are looked up that are no paths: $KINGPIN_MOUNT or /var/kingpin,
+	// and while that does not answer, files/ in $KINGPIN_STATE or /var/lib/kingpin.
 	Dir string
 	// Fallback are the endpoints to use until the source has said its first good set. Default: none.
 	Fallback []string
@@ -104,22 +106,22 @@ type Ejection struct {
 
 // complete fills in what was not said, and refuses what makes no sense.
 func (o Options) complete() (Options, error) {
-	o.Hold = or(o.Hold, time.Minute)
-	o.Timeout = or(o.Timeout, 5*time.Second)
-	o.ConnectTimeout = or(o.ConnectTimeout, 500*time.Millisecond)
-	o.SlowStart = or(o.SlowStart, 10*time.Second)
-	o.IdleTimeout = or(o.IdleTimeout, time.Minute)
-	o.MaxAge = or(o.MaxAge, 10*time.Minute)
-	o.Attempts = or(o.Attempts, 3)
-	o.MaxPerHost = or(o.MaxPerHost, 8)
-	o.Warm = or(o.Warm, 1)
-	o.Ejection.Failures = or(o.Ejection.Failures, 5)
-	o.Ejection.Below = or(o.Ejection.Below, 0.3)
-	o.Ejection.Share = or(o.Ejection.Share, 0.5)
-	o.Ejection.Panic = or(o.Ejection.Panic, 0.3)
-	o.Ejection.Base = or(o.Ejection.Base, time.Second)
-	o.Ejection.Max = or(o.Ejection.Max, time.Minute)
-	o.Logger = or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Hold = cmp.Or(o.Hold, time.Minute)
+	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, 500*time.Millisecond)
+	o.SlowStart = cmp.Or(o.SlowStart, 10*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, time.Minute)
+	o.MaxAge = cmp.Or(o.MaxAge, 10*time.Minute)
+	o.Attempts = cmp.Or(o.Attempts, 3)
+	o.MaxPerHost = cmp.Or(o.MaxPerHost, 8)
+	o.Warm = cmp.Or(o.Warm, 1)
+	o.Ejection.Failures = cmp.Or(o.Ejection.Failures, 5)
+	o.Ejection.Below = cmp.Or(o.Ejection.Below, 0.3)
+	o.Ejection.Share = cmp.Or(o.Ejection.Share, 0.5)
+	o.Ejection.Panic = cmp.Or(o.Ejection.Panic, 0.3)
+	o.Ejection.Base = cmp.Or(o.Ejection.Base, time.Second)
+	o.Ejection.Max = cmp.Or(o.Ejection.Max, time.Minute)
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Dial == nil {
 		var dialer net.Dialer
 		o.Dial = func(ctx context.Context, endpoint string) (net.Conn, error) {
@@ -145,14 +147,6 @@ func (o Options) complete() (Options, error) {
 		return o, errors.New("thriftclient: no such Transport, Protocol or Balance")
 	}
 	return o, nil
-}
-
-func or[T comparable](said, otherwise T) T {
-	var unsaid T
-	if said == unsaid {
-		return otherwise
-	}
-	return said
 }
 
 // idempotent is the methods that may be sent twice, as a set.

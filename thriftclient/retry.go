@@ -29,7 +29,8 @@ type trial struct {
 	space    [4]*host
 	rounds   int
 	attempts int
-	sends    int // attempts of which something was sent
+	sends    int  // attempts of which something was sent
+	rested   bool // since the last one
 	last     *host
 }
 
@@ -134,13 +135,16 @@ func (p *Pool) pick(ctx context.Context, t *trial, now time.Time) (*host, error)
 	}
 	t.rounds++
 	t.tried = t.tried[:0]
-	if err := p.pause(ctx, t, t.rounds); err != nil {
-		return nil, err
+	if !t.rested {
+		if err := p.pause(ctx, t, t.rounds); err != nil {
+			return nil, err
+		}
 	}
 	return p.choose.choose(set, p.now(), nil, p.eject.panicking.Load()), nil
 }
 
-// again says whether there may be another attempt after this one, and waits for its time.
+// again says whether there may be another attempt after this one, and waits for its time. What was not sent goes to another host at
+// once, and only after all of them is there a pause.
 func (p *Pool) again(ctx context.Context, t *trial, o outcome) bool {
 	if o.ending == cancelled || o.ending == unwritable || p.closed.Load() || t.over() {
 		return false
@@ -158,6 +162,7 @@ func (p *Pool) again(ctx context.Context, t *trial, o outcome) bool {
 	if p.pause(ctx, t, t.sends) != nil {
 		return false
 	}
+	t.rested = true
 	p.metrics.Observe(Event{Kind: Retried, Method: t.method, Host: t.last.endpoint, Err: o.err})
 	clean(t.result)
 	return true
@@ -185,6 +190,7 @@ func (t *trial) over() bool { return !t.deadline.IsZero() && !time.Now().Before(
 
 func (t *trial) take(h *host) {
 	t.attempts++
+	t.rested = false
 	t.last = h
 	t.tried = append(t.tried, h)
 }

@@ -1,0 +1,480 @@
+package thriftclient_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
+
+	"github.com/kingpinfs/kingpin/integration/storm"
+	"github.com/kingpinfs/kingpin/integration/storm/stormservice"
+	"github.com/kingpinfs/kingpin/thriftclient"
+)
+
+// failure is the CallError in err.
+func failure(t *testing.T, err error) *thriftclient.CallError {
+	t.Helper()
+	var e *thriftclient.CallError
+	if !errors.As(err, &e) {
+		t.Fatalf("got %v, want a CallError", err)
+	}
+	return e
+}
+
+func TestEveryTransportAndProtocolIsSpoken(t *testing.T) {
+	transports := map[string]thriftclient.Transport{
+		"buffered": thriftclient.Buffered, "framed": thriftclient.Framed, "header": thriftclient.Header,
+	}
+	protocols := map[string]thriftclient.Protocol{"binary": thriftclient.Binary, "compact": thriftclient.Compact}
+	for transport, ours := range transports {
+		for protocol, how := range protocols {
+			for _, service := range []string{"", "storm"} {
+				t.Run(fmt.Sprint(transport, " ", protocol, " ", service), func(t *testing.T) {
+					s := serve(t, storm.Options{Transport: transport, Protocol: protocol, Service: service})
+					p := open(t, thriftclient.Options{Transport: ours, Protocol: how, Service: service, Warm: -1}, s.Addr())
+					speaks(t, p, s)
+				})
+			}
+		}
+	}
+}
+
+// speaks makes one call of each kind.
+func speaks(t *testing.T, p *thriftclient.Pool, s *storm.Server) {
+	t.Helper()
+	ctx := context.Background()
+	client := stormservice.NewStormClient(p)
+	padding := []byte(strings.Repeat("x", 100_000)) // more than any buffer holds
+	for id := range int64(3) {
+		answer, err := client.Echo(ctx, id, 0, padding)
+		if err != nil || answer.ID != id || answer.Host != s.Addr() {
+			t.Fatalf("echo: %v, %v", answer, err)
+		}
+	}
+	var refused *stormservice.Refused
+	if _, err := client.Once(ctx, -7); !errors.As(err, &refused) || refused.Reason != "-7" {
+		t.Errorf("a declared exception came as %v", err)
+	}
+	_, err := client.Fail(ctx, 3)
+	var exception thrift.TApplicationException
+	if !errors.As(err, &exception) || exception.TypeId() != thrift.INTERNAL_ERROR {
+		t.Errorf("a TApplicationException came as %v", err)
+	}
+	if e := failure(t, err); e.Method != "fail" || e.Host != s.Addr() || e.Attempts != 1 || !e.Sent || e.TExceptionType() != thrift.TExceptionTypeApplication {
+		t.Errorf("it says %+v", e)
+	}
+	if err := client.Tell(ctx, 1); err != nil {
+		t.Errorf("oneway: %v", err)
+	}
+	mustEcho(t, p) // after the oneway call on the same connection: the server has read it
+	if got := s.Stats(); got.Told != 1 || got.Accepted != 1 {
+		t.Errorf("told %d times over %d connections, want once over one: none of this spoils a connection", got.Told, got.Accepted)
+	}
+}
+
+// strange is a server that answers each request by a function of the connection.
+func strange(t *testing.T, answer func(c net.Conn, request thrift.TProtocol)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer c.Close()
+				answer(c, thrift.NewTBinaryProtocolConf(thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(c, nil), 4096), nil))
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	return l.Addr().String()
+}
+
+// reply answers requests with the id they ask for, after it was changed.
+func reply(sequence func(int32) int32, name func(string) string) func(net.Conn, thrift.TProtocol) {
+	return func(_ net.Conn, p thrift.TProtocol) {
+		ctx := context.Background()
+		for {
+			method, _, id, err := p.ReadMessageBegin(ctx)
+			if err != nil {
+				return
+			}
+			args := stormservice.NewStormEchoArgs()
+			if args.Read(ctx, p) != nil || p.ReadMessageEnd(ctx) != nil {
+				return
+			}
+			result := &stormservice.StormEchoResult{Success: &stormservice.Answer{ID: args.ID}}
+			_ = p.WriteMessageBegin(ctx, name(method), thrift.REPLY, sequence(id))
+			_ = result.Write(ctx, p)
+			_ = p.WriteMessageEnd(ctx)
+			_ = p.Flush(ctx)
+		}
+	}
+}
+
+func same[T any](v T) T { return v }
+
+func TestAnAnswerToSomethingElseIsNotTaken(t *testing.T) {
+	for what, handler := range map[string]func(net.Conn, thrift.TProtocol){
+		"an earlier sequence id": reply(func(id int32) int32 { return id - 1 }, same[string]),
+		"another method":         reply(same[int32], func(string) string { return "once" }),
+		"garbage": func(c net.Conn, p thrift.TProtocol) {
+			_, _ = c.Read(make([]byte, 1))
+			_, _ = c.Write([]byte(strings.Repeat("HTTP/1.1 400 Bad Request\r\n", 10)))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			p := open(t, thriftclient.Options{Warm: -1, Timeout: patience}, strange(t, handler))
+			_, err := echo(context.Background(), p)
+			if e := failure(t, err); !e.Sent || e.Attempts != 1 {
+				t.Errorf("%+v", e)
+			}
+			eventually(t, "the connection is closed", func() bool { return p.Hosts()[0].Connections == 0 })
+		})
+	}
+}
+
+func TestALateReplyReachesNobody(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{Warm: -1, MaxPerHost: 1}, s.Addr())
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := echoAfter(ctx, p, time.Second)
+	if e := failure(t, err); !e.Timeout() || !errors.Is(err, context.DeadlineExceeded) || !e.Sent {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(start); took > 900*time.Millisecond {
+		t.Errorf("a deadline of 50 ms took %v", took)
+	}
+	for range 3 {
+		mustEcho(t, p) // it says so if the answer is another one's
+	}
+	if n := s.Stats().Accepted; n != 2 {
+		t.Errorf("%d connections, want a second one after the first was left with an answer on its way", n)
+	}
+}
+
+func TestCancellingInterruptsACall(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{}, s.Addr())
+	ctx, cancel := context.WithCancelCause(context.Background())
+	over := errors.New("no longer wanted")
+	time.AfterFunc(50*time.Millisecond, func() { cancel(over) })
+	start := time.Now()
+	_, err := echoAfter(ctx, p, 3*time.Second)
+	if !errors.Is(err, over) || time.Since(start) > 2500*time.Millisecond {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	if h := p.Hosts()[0]; h.Failures != 0 {
+		t.Errorf("the host is blamed for it: %+v", h)
+	}
+}
+
+func TestAnAnswerThatTricklesEndsAtTheDeadline(t *testing.T) {
+	// Thrift's own socket begins a new timeout with each read: such an answer would take 25 s.
+	addr := strange(t, func(c net.Conn, _ thrift.TProtocol) {
+		for _, b := range []byte(strings.Repeat("\x80\x01\x00\x02\x00\x00\x10\x00echo", 50)) {
+			<-time.After(50 * time.Millisecond)
+			if _, err := c.Write([]byte{b}); err != nil {
+				return
+			}
+		}
+	})
+	p := open(t, thriftclient.Options{Timeout: 300 * time.Millisecond}, addr)
+	start := time.Now()
+	_, err := echo(context.Background(), p)
+	if !failure(t, err).Timeout() || time.Since(start) > 10*time.Second {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+}
+
+func TestSentIsExact(t *testing.T) {
+	ctx := context.Background()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refusing := l.Addr().String()
+	l.Close()
+	t.Run("nobody listens", func(t *testing.T) {
+		_, err := echo(ctx, open(t, thriftclient.Options{}, refusing))
+		if e := failure(t, err); e.Sent || e.Attempts < 2 || e.Host != refusing {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("it reads, and hangs up", func(t *testing.T) {
+		addr := strange(t, func(c net.Conn, _ thrift.TProtocol) { _, _ = c.Read(make([]byte, 100)) })
+		_, err := stormservice.NewStormClient(open(t, thriftclient.Options{}, addr)).Once(ctx, 1)
+		if e := failure(t, err); !e.Sent || e.Attempts != 1 {
+			t.Errorf("%+v", e)
+		}
+	})
+	t.Run("what cannot be written", func(t *testing.T) {
+		s := serve(t, storm.Options{})
+		p := open(t, thriftclient.Options{Idempotent: []string{"*"}}, s.Addr())
+		_, err := p.Call(ctx, "echo", unwritable{}, &stormservice.StormEchoResult{})
+		if e := failure(t, err); e.Sent || e.Attempts != 1 || !errors.Is(err, errUnwritable) {
+			t.Errorf("%+v", e)
+		}
+		mustEcho(t, p)
+		if n := s.Stats().Executed; n != 1 {
+			t.Errorf("%d requests arrived", n)
+		}
+	})
+	t.Run("the server has closed the idle connections", func(t *testing.T) {
+		s := serve(t, storm.Options{})
+		p := open(t, thriftclient.Options{}, s.Addr())
+		mustEcho(t, p)
+		s.Refuse()
+		if err := s.Accept(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(20 * time.Millisecond) // idle for long enough to be looked at
+		if _, err := stormservice.NewStormClient(p).Once(ctx, 1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+var errUnwritable = errors.New("it makes no sense")
+
+// unwritable is a request that has mistakes in it.
+type unwritable struct{}
+
+func (unwritable) Read(context.Context, thrift.TProtocol) error { return errUnwritable }
+
+func (unwritable) Write(ctx context.Context, p thrift.TProtocol) error {
+	return errors.Join(p.WriteString(ctx, "a beginning"), errUnwritable)
+}
+
+func TestOnlyWhatIsSafeIsSentAgain(t *testing.T) {
+	ctx := context.Background()
+	hangsUp := func(c net.Conn, _ thrift.TProtocol) { _, _ = c.Read(make([]byte, 100)) }
+	bad := []string{strange(t, hangsUp), strange(t, hangsUp)}
+	good := serve(t, storm.Options{})
+	options := thriftclient.Options{Balance: thriftclient.Random, Idempotent: []string{"echo"}, Ejection: thriftclient.Ejection{Failures: -1, Below: -1}}
+	p := open(t, options, append(bad, good.Addr())...)
+	once := 0
+	const calls = 100
+	for range calls {
+		if host := mustEcho(t, p); host != good.Addr() {
+			t.Errorf("an answer of %s", host)
+		}
+		if _, err := stormservice.NewStormClient(p).Once(ctx, 1); err == nil {
+			once++
+		} else if e := failure(t, err); e.Attempts != 1 || !e.Sent {
+			t.Errorf("%+v", e)
+		}
+	}
+	if once == calls || once == 0 {
+		t.Errorf("%d of %d calls that are never sent twice came through two bad hosts and a good one", once, calls)
+	}
+}
+
+func TestTheBudgetBoundsRetries(t *testing.T) {
+	var mu sync.Mutex
+	attempts := 0
+	addr := strange(t, func(c net.Conn, _ thrift.TProtocol) {
+		if n, _ := c.Read(make([]byte, 100)); n > 0 {
+			mu.Lock()
+			attempts++
+			mu.Unlock()
+		}
+	})
+	p := open(t, thriftclient.Options{Idempotent: []string{"*"}}, addr)
+	var all sync.WaitGroup
+	for range 30 {
+		all.Go(func() {
+			for range 10 {
+				if _, err := echo(context.Background(), p); err == nil {
+					t.Error("an answer from nobody")
+				}
+			}
+		})
+	}
+	all.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if attempts <= 300 || attempts > 300+60+100 {
+		t.Errorf("300 calls made %d attempts, at most 100 and a fifth may be added", attempts)
+	}
+}
+
+// inFlight is how many calls are running.
+func inFlight(p *thriftclient.Pool) (n int) {
+	for _, h := range p.Hosts() {
+		n += h.InFlight
+	}
+	return n
+}
+
+func TestCloseDrainsAndThenInterrupts(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{}, s.Addr())
+	results := make(chan error, 2)
+	call := func(d time.Duration) {
+		go func() {
+			_, err := echoAfter(context.Background(), p, d)
+			results <- err
+		}()
+	}
+	call(300 * time.Millisecond)
+	eventually(t, "the call is running", func() bool { return inFlight(p) == 1 })
+	p.Close(context.Background())
+	if err := <-results; err != nil {
+		t.Errorf("the running call was not let finish: %v", err)
+	}
+	if _, err := echo(context.Background(), p); !errors.Is(err, thriftclient.ErrClosed) {
+		t.Errorf("a call after Close: %v", err)
+	}
+
+	p = open(t, thriftclient.Options{Timeout: patience}, s.Addr())
+	call(3 * time.Second)
+	eventually(t, "the call is running", func() bool { return inFlight(p) == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	p.Close(ctx)
+	if err := <-results; !errors.Is(err, thriftclient.ErrClosed) || time.Since(start) > 2500*time.Millisecond {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+}
+
+func TestARemovedHostIsDrained(t *testing.T) {
+	a, b := serve(t, storm.Options{}), serve(t, storm.Options{})
+	sets := make(chan []thriftclient.Member, 1)
+	source := func(ctx context.Context) iter.Seq2[[]thriftclient.Member, error] {
+		return func(yield func([]thriftclient.Member, error) bool) {
+			for {
+				select {
+				case set := <-sets:
+					if !yield(set, nil) {
+						return
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}
+	sets <- []thriftclient.Member{{Endpoint: a.Addr()}}
+	p := openSource(t, source, thriftclient.Options{})
+	mustEcho(t, p)
+	result := make(chan error, 1)
+	go func() {
+		_, err := echoAfter(context.Background(), p, 300*time.Millisecond)
+		result <- err
+	}()
+	eventually(t, "the call is running", func() bool { return inFlight(p) == 1 })
+	sets <- []thriftclient.Member{{Endpoint: b.Addr()}}
+	eventually(t, "the other host", func() bool { return p.Hosts()[0].Endpoint == b.Addr() })
+	for range 10 {
+		if host := mustEcho(t, p); host != b.Addr() {
+			t.Errorf("%s is asked after it has gone", host)
+		}
+	}
+	if err := <-result; err != nil {
+		t.Errorf("a call that was running on a removed host: %v", err)
+	}
+}
+
+func TestTheLimitHoldsUnderAnyRace(t *testing.T) {
+	const limit = 3
+	s := serve(t, storm.Options{Limit: limit})
+	p := open(t, thriftclient.Options{MaxPerHost: limit, Warm: 2, MaxAge: 5 * time.Millisecond, IdleTimeout: 10 * time.Millisecond, Timeout: patience}, s.Addr())
+	var all sync.WaitGroup
+	for range 24 {
+		all.Go(func() {
+			for i := range 50 {
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
+				if i%10 == 9 { // one that is given up
+					ctx, cancel = context.WithTimeout(context.Background(), time.Millisecond)
+				}
+				if _, err := echoAfter(ctx, p, 500*time.Microsecond); err != nil && i%10 != 9 {
+					t.Error(err)
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	if got := s.Stats(); got.Excess > 0 || got.Most > limit {
+		t.Errorf("up to %d connections, %d times more than the %d that are allowed", got.Most, got.Excess, limit)
+	}
+}
+
+func TestWithoutHosts(t *testing.T) {
+	p, err := thriftclient.Open("discovery.nobody.test", thriftclient.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatalf("a file that is not there: %v", err)
+	}
+	defer p.Close(context.Background())
+	_, err = echo(context.Background(), p)
+	if e := failure(t, err); !errors.Is(err, thriftclient.ErrNoHosts) || e.Sent || e.Attempts != 0 {
+		t.Errorf("%+v", e)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if err := p.Wait(ctx); !errors.Is(err, thriftclient.ErrNoHosts) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Wait: %v", err)
+	}
+	s := serve(t, storm.Options{})
+	p = openSource(t, func(context.Context) iter.Seq2[[]thriftclient.Member, error] {
+		return func(yield func([]thriftclient.Member, error) bool) { yield(nil, io.ErrUnexpectedEOF) }
+	}, thriftclient.Options{Fallback: []string{s.Addr()}})
+	mustEcho(t, p)
+}
+
+func TestMiddlewareSeesACallOnce(t *testing.T) {
+	good := serve(t, storm.Options{})
+	bad := strange(t, func(net.Conn, thrift.TProtocol) {})
+	var mu sync.Mutex
+	var seen []string
+	note := func(name string) thrift.ClientMiddleware {
+		return func(next thrift.TClient) thrift.TClient {
+			return thrift.WrappedTClient{Wrapped: func(ctx context.Context, method string, args, result thrift.TStruct) (thrift.ResponseMeta, error) {
+				mu.Lock()
+				seen = append(seen, name+" "+method)
+				mu.Unlock()
+				return next.Call(ctx, method, args, result)
+			}}
+		}
+	}
+	p := open(t, thriftclient.Options{
+		Idempotent: []string{"*"}, Balance: thriftclient.RoundRobin, Ejection: thriftclient.Ejection{Failures: -1},
+		Middleware: []thrift.ClientMiddleware{note("outer"), note("inner")},
+	}, bad, good.Addr())
+	mustEcho(t, p)
+	mustEcho(t, p)
+	if want := []string{"outer echo", "inner echo", "outer echo", "inner echo"}; !slices.Equal(seen, want) {
+		t.Errorf("%q", seen)
+	}
+}
+
+func TestOptionsThatMakeNoSense(t *testing.T) {
+	for _, o := range []thriftclient.Options{
+		{Attempts: -1}, {MaxPerHost: -1}, {Subset: -1}, {Transport: 9}, {Protocol: 9}, {Balance: 9}, {Fallback: []string{"no port"}},
+		{Ejection: thriftclient.Ejection{Share: 2}}, {Ejection: thriftclient.Ejection{Base: time.Hour}},
+	} {
+		if p, err := thriftclient.Open("x", o); err == nil {
+			p.Close(context.Background())
+			t.Errorf("%+v is accepted", o)
+		}
+	}
+}
