@@ -171,6 +171,25 @@ func TestArchitectureAReadCannotReachTheNetwork(t *testing.T) {
 	}
 }
 
+// TestArchitectureLibrariesBringNothingAlong: who imports them gets the standard library, fsnotify and our own, no more.
+func TestArchitectureLibrariesBringNothingAlong(t *testing.T) {
+	found := packages(t)
+	allowed := []string{fsnotify + "/...", "golang.org/x/sys/...", "registry", "registry/follow", "registry/manageddata"}
+	for _, name := range []string{"registry/follow", "registry/manageddata", "registry/decider"} {
+		if len(found[name].Deps) == 0 {
+			t.Errorf("go list knows no dependencies of %s, so this test proves nothing", name)
+		}
+		for _, dependency := range found[name].Deps {
+			if !strings.HasPrefix(dependency, "vendor/golang.org/") && !permitted(dependency, allowed) {
+				t.Errorf("%s links %s", name, dependency)
+			}
+			if dependency == "net" || dependency == "os/exec" {
+				t.Errorf("%s links %s", name, dependency)
+			}
+		}
+	}
+}
+
 // TestArchitectureRegistryIsPure: byte formats need no file, no socket and no process.
 func TestArchitectureRegistryIsPure(t *testing.T) {
 	for _, imported := range packages(t)["registry"].Imports {

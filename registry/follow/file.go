@@ -183,6 +183,7 @@ func (f *File[T]) take(c content) error {
 	if next.Version == "" {
 		next.Version = fmt.Sprintf("%x", c.sum[:8])
 	}
+	f.report(nil) // first, so that who waited for the value sees no old complaint
 	last := f.current.Swap(next)
 	close(last.next)
 	if f.changed != nil {
