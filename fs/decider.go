@@ -3,6 +3,7 @@ package fs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
@@ -20,6 +21,25 @@ import (
 
 // decides says that the draft's bytes are to be a decider. d.mu is held.
 func (d *draft) decides() bool { return d.file.Kind == registry.Decider && !d.scratch }
+
+// completed publishes the line of a decider, or judges a JSON value to which nothing can be added any more.
+func (f *FS) completed(cancel <-chan struct{}, thread uint32, d *draft) fuse.Status {
+	d.mu.Lock()
+	decides, body := d.decides(), bytes.Clone(d.buf)
+	d.mu.Unlock()
+	if decides {
+		return f.publishAndWait(cancel, thread, d, written)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), checkTimeout)
+	defer stop()
+	err := f.o.Check(ctx, registry.Name(d.file.Name), body)
+	if !errors.Is(err, registry.ErrInvalid) {
+		return fuse.OK // what else is wrong, its publication will find out
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return f.refuse(d.file.String(), d.caller, d.fail(err))
+}
 
 // decision turns the publication of a decider's file into that of a key of the map.
 func (f *FS) decision(p Publication, file disk.File) (Publication, error) {

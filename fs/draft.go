@@ -41,7 +41,8 @@ type draft struct {
 
 	original func() ([]byte, error) // the bytes of origin
 	judged   bool                   // json was decided on
-	json     *registry.JSONCheck    // follows what is written in order; nil: the name is not known as JSON
+	json     *registry.JSONCheck    // follows what is written in order; nil: it was not, or is no JSON
+	mustJSON bool                   // the name is known as JSON, and nothing else may be written to it
 	checked  int64                  // bytes that json has seen
 
 	message string            // why, by xattr
@@ -134,7 +135,8 @@ var errGone = fmt.Errorf("earlier bytes of this file were refused: %w", registry
 // what a lost race put in front of the bytes that it has.
 const atEnd = -1
 
-// writeAt changes the draft's bytes; limit is the size that a body may have. What is complete is to be published by the write itself.
+// writeAt changes the draft's bytes; limit is the size that a body may have. What is complete, a decider's line or a JSON value,
+// is for the write to deal with.
 func (d *draft) writeAt(p []byte, off, limit int64) (complete bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,7 +165,7 @@ func (d *draft) writeAt(p []byte, off, limit int64) (complete bool, err error) {
 	d.written = true
 	d.changed()
 	if !d.decides() {
-		return false, nil
+		return d.json != nil && d.json.Complete(), nil
 	}
 	if complete, err = registry.ContinueDecider(d.buf); err != nil {
 		return false, d.fail(err)
@@ -176,10 +178,12 @@ func (d *draft) writeAt(p []byte, off, limit int64) (complete bool, err error) {
 func (d *draft) checkJSON(p []byte, off int64) error {
 	if !d.judged && d.file.Kind == registry.Config {
 		d.judged = true
-		if d.cut && !d.force && d.original != nil {
-			if body, err := d.original(); err == nil && registry.HoldsJSON(body) {
-				d.json = &registry.JSONCheck{}
-			}
+		if d.cut && !d.scratch {
+			d.json = &registry.JSONCheck{}
+		}
+		if d.json != nil && !d.force && d.original != nil {
+			body, err := d.original()
+			d.mustJSON = err == nil && registry.HoldsJSON(body)
 		}
 	}
 	if d.json == nil || off != d.checked {
@@ -188,6 +192,9 @@ func (d *draft) checkJSON(p []byte, off int64) error {
 	}
 	d.checked += int64(len(p))
 	_, err := d.json.Write(p)
+	if err != nil && !d.mustJSON {
+		d.json, err = nil, nil
+	}
 	return err
 }
 

@@ -68,6 +68,7 @@ type Options struct {
 	Register      func(registry.Name, registry.Endpoint) (Registration, error) // never waits for anybody; nil: there is no .register
 	Members       func(registry.Name) ([]byte, bool)                           // JSON of .members/NAME, from memory; nil: there is no .members
 	Writable      func() error                                                 // why a write would fail now; nil: it would not
+	Check         func(context.Context, registry.Name, []byte) error           // why a body would be refused for what is in it; nil: none is
 	Quota         func(disk.File) error                                        // why another version of a file is refused now; nil: none is
 	Reach         func() error                                                 // the same as Writable, of who has asked and may wait for the answer; nil: Writable
 	Status        map[string]func() []byte                                     // the files of .status by name
@@ -156,6 +157,9 @@ func New(store *disk.Store, o Options) *FS {
 	}
 	if o.Writable == nil {
 		o.Writable = func() error { return nil }
+	}
+	if o.Check == nil {
+		o.Check = func(context.Context, registry.Name, []byte) error { return nil }
 	}
 	if o.Quota == nil {
 		o.Quota = func(disk.File) error { return nil }

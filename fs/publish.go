@@ -24,6 +24,8 @@ const (
 )
 
 const (
+	// checkTimeout bounds the question whether a body would do, while its writer is still at it.
+	checkTimeout = 2 * time.Second
 	// swapTimeout bounds the wait for the kernel to drop the old directory entry.
 	swapTimeout = 2 * time.Second
 	// swapRetry is the pause after the poker died in that wait.

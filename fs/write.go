@@ -180,7 +180,7 @@ func (f *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint3
 		return 0, f.refuse(h.draft.file.String(), h.draft.caller, err)
 	}
 	if complete {
-		if st := f.publishAndWait(cancel, in.Pid, h.draft, written); !st.Ok() {
+		if st := f.completed(cancel, in.Pid, h.draft); !st.Ok() {
 			return 0, st
 		}
 	}

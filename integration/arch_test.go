@@ -32,6 +32,7 @@ const (
 	thrift     = "github.com/apache/thrift/lib/go/thrift"
 	puddle     = "github.com/jackc/puddle/v2"
 	failsafe   = "github.com/failsafe-go/failsafe-go/..."
+	jsonschema = "github.com/santhosh-tekuri/jsonschema/v6"
 	prometheus = "github.com/prometheus/client_golang/..."
 )
 
@@ -45,7 +46,8 @@ var arrows = map[string][]string{
 	"fs":                    {"fs/keeper", "sync/disk", "registry", gofuse, sys},
 	"fs/keeper":             {sys},
 	"sync/disk":             {"registry", renameio, sys},
-	"sync/mirror":           {"sync/disk", "registry", aws},
+	"sync/mirror":           {"sync/disk", "sync/schema", "registry", aws},
+	"sync/schema":           {"registry", jsonschema},
 	"registry":              {},
 	"registry/registrytest": {"registry"},
 	"registry/embedded":     {"registry", bbolt, sys},

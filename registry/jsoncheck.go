@@ -74,6 +74,11 @@ func (c *JSONCheck) Close() error {
 	return fmt.Errorf("JSON ends too early, after %d bytes: %w", c.offset, ErrInvalid)
 }
 
+// Complete says that nothing but blanks can follow: an object, a list, a string or a word has ended. A number may go on.
+func (c *JSONCheck) Complete() bool {
+	return c.err == nil && c.state == jsonAfter && len(c.levels) == 0
+}
+
 // step says whether b may follow.
 func (c *JSONCheck) step(b byte) bool {
 	switch c.state {

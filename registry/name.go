@@ -75,6 +75,22 @@ func (n Name) ManagedData() bool {
 	return strings.HasPrefix(string(n), "config.manageddata.") && strings.Count(string(n), ".") == 3
 }
 
+// schemaPrefix is what the configs that hold JSON Schemas begin with.
+const schemaPrefix = "config.schema."
+
+// Schema is the config whose body is the JSON Schema of this one's, if somebody made it: config.schema.manageddata.api.limits for
+// config.manageddata.api.limits. Schemas themselves and serversets have none.
+func (n Name) Schema() (schema Name, ok bool) {
+	rest, isConfig := strings.CutPrefix(string(n), "config.")
+	if !isConfig || n.IsSchema() || len(schemaPrefix)+len(rest) > maxNameLength {
+		return "", false
+	}
+	return Name(schemaPrefix + rest), true
+}
+
+// IsSchema says whether the name is that of a JSON Schema.
+func (n Name) IsSchema() bool { return strings.HasPrefix(string(n), schemaPrefix) }
+
 // Pointer is where the registry keeps the current version of a config, and the parent of a serverset's members.
 func (n Name) Pointer() Pointer {
 	return Pointer("/" + strings.ReplaceAll(string(n), ".", "/"))

@@ -128,3 +128,22 @@ func FuzzParseName(f *testing.F) {
 		}
 	})
 }
+
+func TestSchemaNames(t *testing.T) {
+	for name, want := range map[Name]Name{
+		"config.manageddata.api.limits":              "config.schema.manageddata.api.limits",
+		"config.x":                                   "config.schema.x",
+		"config.schema.manageddata.api.limits":       "",
+		"discovery.user.prod":                        "",
+		Name("config." + strings.Repeat("x", 193)):   "",
+		Name("config.a." + strings.Repeat("x", 180)): Name("config.schema.a." + strings.Repeat("x", 180)),
+	} {
+		schema, ok := name.Schema()
+		if schema != want || ok != (want != "") {
+			t.Errorf("the schema of %s is %q, %v, want %q", name, schema, ok, want)
+		}
+		if _, err := ParseName(string(schema)); ok && err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -106,6 +106,15 @@ func (e *engine) opening() bool {
 	return e.mirror == nil && e.trouble == nil
 }
 
+// check says why a body would be refused for what is in it.
+func (e *engine) check(ctx context.Context, name registry.Name, body []byte) error {
+	m, err := e.get()
+	if err != nil {
+		return err
+	}
+	return m.Check(ctx, name, body)
+}
+
 // quota says why another version of a file would be one too many now.
 func (e *engine) quota(f disk.File) error {
 	m, err := e.get()

@@ -141,6 +141,7 @@ func (s *server) mountOptions() fs.Options {
 		Writable:      s.engine.writable,
 		Reach:         s.engine.reach,
 		Quota:         s.engine.quota,
+		Check:         s.engine.check,
 		Status:        s.topics(),
 		PublishGroup:  max(s.set.group, 0),
 		ReadOnly:      s.set.readOnly,

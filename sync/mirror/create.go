@@ -69,6 +69,11 @@ func (m *Mirror) create(t task, p Publication, deps []registry.Dependency) error
 	defer m.wakeUp(p.Name)
 	defer unlock()
 
+	if p.Body != nil {
+		if err := m.Check(t.ctx, p.Name, p.Body); err != nil {
+			return err
+		}
+	}
 	for _, dep := range deps {
 		if _, err := m.mustHave(t.ctx, dep); err != nil {
 			return fmt.Errorf("create %s: %w", p.Name, err)

@@ -148,6 +148,7 @@ type Mirror struct {
 	queue    *queue
 	health   *health
 	quota    *quota
+	schemas  schemas
 	counters counters
 	running  atomic.Bool
 	feeds    sync.WaitGroup // one a followed name and dependency; owned by conduct

@@ -50,6 +50,7 @@ func (m *Mirror) Publish(ctx context.Context, p Publication) (disk.Entry, error)
 	entry, published, err := m.publish(ctx, p)
 	if published || errors.Is(err, registry.ErrUnknown) {
 		m.quota.count(p.counted())
+		m.schemas.forget(p.Name)
 	}
 	m.recordPublication(p, entry, published, err, time.Since(started))
 	return entry, err
@@ -64,6 +65,9 @@ func (m *Mirror) publish(ctx context.Context, p Publication) (e disk.Entry, publ
 	}
 	t, cancel := m.newTask(ctx)
 	defer cancel()
+	check, checked := m.beginCheck(t.ctx, p.Name)
+	defer checked()
+	t.check = check
 	unlock, err := m.locks.lock(t.ctx, p.Name)
 	if err != nil {
 		return disk.Entry{}, false, fmt.Errorf("publish %s: another publication of it is under way: %w", p.Name, inTime(err))
@@ -214,6 +218,9 @@ func (m *Mirror) judge(t task, p Publication, state registry.State) (present, er
 // advanceTo stores the body and moves the pointer to it from the state that was found.
 func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.Entry, published bool, err error) {
 	if err := m.quota.check(p.counted()); err != nil {
+		return disk.Entry{}, false, err
+	}
+	if err := t.check(p.Body); err != nil {
 		return disk.Entry{}, false, err
 	}
 	body := registry.Body{Data: p.Body, Meta: registry.Meta{

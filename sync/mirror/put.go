@@ -21,8 +21,9 @@ const (
 
 // task is the time that a publication has.
 type task struct {
-	ctx    context.Context // for the work: ends with the caller, and a little before the deadline
-	settle context.Context // for finding out what came of it: ends at the deadline, whatever the caller does
+	ctx    context.Context         // for the work: ends with the caller, and a little before the deadline
+	check  func(body []byte) error // what the schema of the name says of the body
+	settle context.Context         // for finding out what came of it: ends at the deadline, whatever the caller does
 }
 
 func (m *Mirror) newTask(ctx context.Context) (t task, cancel func()) {
@@ -33,7 +34,7 @@ func (m *Mirror) newTask(ctx context.Context) (t task, cancel func()) {
 	kept := min(inquiry, time.Until(deadline)/5)
 	work, cancelWork := context.WithDeadline(ctx, deadline.Add(-kept))
 	settle, cancelSettle := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-	return task{work, settle}, func() { cancelWork(); cancelSettle() }
+	return task{ctx: work, settle: settle}, func() { cancelWork(); cancelSettle() }
 }
 
 // besideLimit is the largest body that is stored while the pointer's lock is being taken, in bytes: nobody is to wait for a lock

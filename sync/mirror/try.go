@@ -19,6 +19,9 @@ func (m *Mirror) Try(ctx context.Context, p Publication) error {
 	defer m.wakeUp(p.Name)
 	defer unlock()
 	state, err := m.look(t, p)
+	if err == nil && p.Decider == "" {
+		err = m.Check(t.ctx, p.Name, p.Body)
+	}
 	if err != nil || !state.Exists {
 		return err
 	}
