@@ -118,7 +118,9 @@ func (a *announcer) touches(ctx context.Context, file disk.File, current disk.En
 	switch {
 	case !exists, current.Origin == closed, current.Origin == synced, current.Origin == written:
 	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
-		a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)})
+		if !a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)}) {
+			ops = append(ops, a.touch(file))
+		}
 	default:
 		ops = append(ops, a.touch(file))
 	}

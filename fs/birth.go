@@ -17,7 +17,7 @@ import (
 // gone is still there until its own UNLINK or RMDIR. Nothing is made or removed by these; they answer with what is true already.
 
 // maxBirths is how often the poker tries. Somebody who looks a new name up between the invalidation and the CREATE makes the kernel open the
-// file instead of creating it, and no event is raised.
+// file instead of creating it; that is refused, so that no event is raised but the right one.
 const maxBirths = 5
 
 // birth is the name whose coming or going the poker is acting out.
@@ -41,13 +41,14 @@ func (a *announcer) act(ctx context.Context, b birth, op keeper.Op) bool {
 	return b.done
 }
 
-// appear raises the event that a name has come.
-func (a *announcer) appear(ctx context.Context, parent uint64, name string, op keeper.Op) {
+// appear raises the event that a name has come, and says whether the kernel took it for that.
+func (a *announcer) appear(ctx context.Context, parent uint64, name string, op keeper.Op) bool {
 	for range maxBirths {
 		if a.act(ctx, birth{parent: parent, name: name}, op) || ctx.Err() != nil {
-			return
+			return true
 		}
 	}
+	return false
 }
 
 // vanish raises the event that a file has gone. Its last version is shown with a single link, so that those who watch it hear
@@ -166,6 +167,14 @@ func (f *FS) born(in *fuse.InHeader, name string, dying bool) bool {
 	}
 	b.done = true
 	return true
+}
+
+// unborn says whether the poker is about to make a file that somebody else has looked up already.
+func (f *FS) unborn(file disk.File) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.birth
+	return b != nil && b.dying == nil && !b.done && b.parent == dirOf(file) && b.name == file.Name
 }
 
 // birthLookup answers a lookup by the poker of the name that it acts for.

@@ -28,6 +28,9 @@ func (f *FS) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fu
 		case !ok:
 			return fuse.Status(syscall.ESTALE)
 		case writing && f.isPoker(&in.InHeader):
+			if f.unborn(e.File) {
+				return fuse.Status(syscall.ESTALE) // somebody has looked the new name up: it is to be created, not opened
+			}
 			out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 			return fuse.OK
 		case writing:

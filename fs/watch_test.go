@@ -184,6 +184,33 @@ func TestNamesComeAndGo(t *testing.T) {
 	root.quiet("everything")
 }
 
+// TestNamesThatAreLookedForComeOnce: somebody waits for a name by asking for it all the time. Its coming is one event all the same.
+func TestNamesThatAreLookedForComeOnce(t *testing.T) {
+	m := start(t)
+	dir := m.watchFor(filepath.Dir(m.config()), "create,close_write", "%e %f")
+	for i := range 50 {
+		name := fmt.Sprintf("config.manageddata.test.awaited%d", i)
+		over, there := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(there)
+			for {
+				_, _ = os.Stat(m.path("config/" + name))
+				select {
+				case <-over:
+					return
+				default:
+				}
+			}
+		}()
+		m.remote("config", name, "new\n")
+		dir.expect("CREATE " + name)
+		dir.expect("CLOSE_WRITE,CLOSE " + name)
+		close(over)
+		<-there
+	}
+	dir.quiet("all of them")
+}
+
 // TestWatchOutlivesTheServer: a watch set before the server died hears of what comes after.
 func TestWatchOutlivesTheServer(t *testing.T) {
 	m := start(t)
