@@ -17,7 +17,8 @@ type gesture struct {
 	versions int    // how many, if it is not one for other bytes and none for the same
 	fails    string // what the program says, when it has to fail
 	silent   bool   // it fails, and the program does not hear of it: .error/ knows
-	orphan   bool   // a body has come to S3 that nobody names
+	orphan   bool   // a body may have come to S3 that nobody names
+	reason   string // what .error/ says among other things, which differ; "": the table shows all it says
 	born     bool   // nothing was written before
 	gone     bool   // there is none afterwards
 	decider  bool   // as its chapter says
@@ -171,10 +172,15 @@ GIT_WORK_TREE=$PWD git checkout -q -- $f; e=$?; rm -rf $repository; exit $e`,
 		{who: "decider, a new one in capitals", line: `echo 42 > UPPER`, fails: "Operation not permitted"},
 	}},
 	{title: "The network goes away", gestures: []gesture{
-		{who: "ZooKeeper, before the open", line: `away zookeeper; echo two > $f`, shown: `echo two > $f`, fails: "No route to host", away: true},
-		{who: "S3, before the open", line: `away s3; sleep 1.5; echo two > $f`, shown: `echo two > $f`, fails: "No route to host", away: true},
-		{who: "ZooKeeper, between open and close", line: `between zookeeper $f`, shown: `open, ZooKeeper goes, write, close`, fails: "No route to host", away: true},
-		{who: "S3, between open and close", line: `between s3 $f`, shown: `open, S3 goes, write, close`, fails: "No route to host", away: true},
-		{who: "ZooKeeper hangs, between open and close", line: `between hanging-zookeeper $f`, shown: `open, ZooKeeper hangs, write, close`, fails: "Connection timed out", away: true},
+		{who: "ZooKeeper, before the open", line: `away zookeeper; echo two > $f`, shown: `echo two > $f`, fails: "No route to host",
+			reason: "ZooKeeper at SERVER: unreachable", away: true},
+		{who: "S3, before the open", line: `away s3; sleep 1.5; echo two > $f`, shown: `echo two > $f`, fails: "No route to host",
+			reason: "the store of bodies has been away for AGE", away: true},
+		{who: "ZooKeeper, between open and close", line: `between zookeeper $f`, shown: `open, ZooKeeper goes, write, close`, fails: "No route to host",
+			reason: "ZooKeeper at SERVER: unreachable", away: true, orphan: true},
+		{who: "S3, between open and close", line: `between s3 $f`, shown: `open, S3 goes, write, close`, fails: "No route to host",
+			reason: "not published: store the body", away: true},
+		{who: "ZooKeeper hangs, between open and close", line: `between hanging-zookeeper $f`, shown: `open, ZooKeeper hangs, write, close`, fails: "Input/output error",
+			reason: "it may have been published as VERSION", away: true, orphan: true},
 	}},
 }
