@@ -56,8 +56,8 @@ var arrows = map[string][]string{
 	"registry/manageddata":  {"registry", "registry/follow"},
 	"registry/decider":      {"registry", "registry/follow", "registry/manageddata"},
 	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe},
-	"integration":           {sys},
-	"integration/bench":     {"integration", "integration/server", "registry", "registry/embedded", aws, zk, sys},
+	"integration":           {"registry/decider", "registry/manageddata", sys},
+	"integration/bench":     {"integration", "integration/server", "registry", "registry/decider", "registry/manageddata", "registry/embedded", aws, zk, sys},
 	"integration/fleet":     {"integration", "integration/server"},
 	"integration/server":    {},
 

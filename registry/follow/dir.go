@@ -60,7 +60,7 @@ func OpenDir(o DirOptions, dir string, others ...string) (*Dir, error) {
 	}
 	d.results = make(chan result, len(d.places))
 	for _, p := range d.places {
-		w := &worker{place: p, dir: d, watched: map[string]fs.FileInfo{}, extra: map[*entry]string{}}
+		w := &worker{place: p, dir: d, watched: map[string]fs.FileInfo{}, extra: map[*entry]needs{}}
 		go w.run()
 	}
 	l := &loop{dir: d, active: -1, entries: map[string][]*entry{}}

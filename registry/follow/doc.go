@@ -9,7 +9,8 @@
 // replaced: by rename, in place, by deleting it first, or by turning a symbolic link.
 //
 // It hears of changes by inotify on the file's directory, and looks at the file now and then, since there are file systems and bind
-// mounts that raise no events. It works on any file of any Linux file system. A mount of KingPin may die or hang: every system call
+// mounts that raise no events. In a mount of KingPin it watches the file too: a directory hears of what is written on this machine before it is
+// published, and only who asks for the closing of files, which fsnotify does not, hears of it after. It works on any file of any Linux file system. A mount of KingPin may die or hang: every system call
 // on the directory is made by one goroutine, and if that does not come back the file is read from the next directory, the plain
 // files of the monitor's state directory, until the mount is back.
 //

@@ -79,7 +79,7 @@ func (e *entry) doubtful(now time.Time, most time.Duration) bool {
 func (e *entry) accept(c *content) {
 	e.doubt, e.recheck = time.Time{}, time.Time{}
 	equal := func(old *content) bool { // the plain files under a mount have the bytes of a version, but not its number
-		return old != nil && old.sum == c.sum && (old.version == c.version || old.version == "" || c.version == "")
+		return old != nil && old.sum == c.sum && (old.version == c.version || c.version == "")
 	}
 	judged := equal(e.last) && !e.last.torn
 	whole := *c

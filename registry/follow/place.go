@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,7 +75,13 @@ type worker struct {
 	watcher *fsnotify.Watcher
 	heard   chan struct{} // closed when the listener has ended
 	watched map[string]fs.FileInfo
-	extra   map[*entry]string // what a file needs watched beside the directory
+	extra   map[*entry]needs
+}
+
+// needs are what has to be watched for one file beside the directory; empty for nothing.
+type needs struct {
+	dir  string // of the file that a symbolic link leads to
+	file string // the file itself, which hears what the directory does not
 }
 
 func (w *worker) run() {
@@ -85,7 +90,7 @@ func (w *worker) run() {
 		r := result{place: w.place, job: j}
 		switch {
 		case j.drop:
-			w.need(j.entry, "")
+			w.need(j.entry, needs{})
 		case j.entry == nil:
 			r.rewatched, r.deaf, r.err = w.tend()
 		default:
@@ -118,11 +123,9 @@ func (w *worker) tend() (rewatched bool, deaf, err error) {
 		return false, nil, err
 	}
 	rewatched, deaf = w.watch(w.place.dir, info)
-	for _, path := range w.extra {
-		if info, err := os.Stat(path); err == nil {
-			again, _ := w.watch(path, info)
-			rewatched = rewatched || again
-		}
+	for _, n := range w.extra {
+		again := w.meet(n)
+		rewatched = rewatched || again
 	}
 	return rewatched, deaf, nil
 }
@@ -136,8 +139,8 @@ func (w *worker) watch(path string, info fs.FileInfo) (fresh bool, err error) {
 		}
 	}
 	listed := slices.Contains(w.watcher.WatchList(), path)
-	if listed && w.watched[path] != nil && os.SameFile(w.watched[path], info) {
-		return false, nil
+	if old := w.watched[path]; listed && old != nil && (os.SameFile(old, info) || !info.IsDir()) {
+		return false, nil // of a file in a mount every version is another inode, and the first hears of all
 	}
 	if listed {
 		_ = w.watcher.Remove(path) // an error says that the kernel was first
@@ -190,37 +193,56 @@ func (w *worker) look(j job) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	needed := c.link
-	if c.mounted && needed == "" {
-		needed = path
+	n := needs{dir: c.link}
+	if c.mounted || c.version != "" {
+		n.file = path
 	}
-	if !w.need(j.entry, needed) {
+	if !w.need(j.entry, n) {
 		return c, nil
 	}
 	return read(path, j.limit, nil, true)
 }
 
-// need watches what a file needs beside its directory, and no longer what it needed before. It says whether the watch is new.
-func (w *worker) need(e *entry, path string) bool {
+// need watches what a file needs, and no longer what it needed before. It says whether a watch is new.
+func (w *worker) need(e *entry, n needs) bool {
 	old := w.extra[e]
-	if old == path || path == w.place.dir {
+	if old == n {
 		return false
 	}
 	delete(w.extra, e)
-	if path != "" {
-		w.extra[e] = path
+	if n != (needs{}) {
+		w.extra[e] = n
 	}
-	if old != "" && w.watcher != nil && !slices.Contains(slices.Collect(maps.Values(w.extra)), old) {
-		_ = w.watcher.Remove(old)
-		delete(w.watched, old)
+	for _, path := range []string{old.dir, old.file} {
+		w.unneeded(path)
 	}
-	if path == "" {
-		return false
+	return w.meet(n)
+}
+
+// meet watches what a file needs. Without it there is still the poll.
+func (w *worker) meet(n needs) (fresh bool) {
+	for _, path := range []string{n.dir, n.file} {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil {
+			again, _ := w.watch(path, info)
+			fresh = fresh || again
+		}
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
-	fresh, _ := w.watch(path, info) // without it there is still the poll
 	return fresh
+}
+
+// unneeded watches a path no longer, unless somebody needs it.
+func (w *worker) unneeded(path string) {
+	if path == "" || path == w.place.dir || w.watcher == nil {
+		return
+	}
+	for _, n := range w.extra {
+		if n.dir == path || n.file == path {
+			return
+		}
+	}
+	_ = w.watcher.Remove(path) // an error says that the kernel was first
+	delete(w.watched, path)
 }

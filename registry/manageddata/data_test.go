@@ -265,7 +265,7 @@ func TestOpenedBeforeThereIsAFile(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go x.write("api.limits", `{"a": 1}`)
+	x.write("api.limits", `{"a": 1}`)
 	for v := range m.Changes(ctx) {
 		n, _ := v.Value("a")
 		if v.Version() == "" {
