@@ -11,7 +11,7 @@ func commands() []command {
 }
 
 func monitorFlags() []option {
-	return append(settings(), confOption(),
+	return append(settings(), confOption(), sectionOption(),
 		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
 		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
 		option{name: "rescue", value: false, usage: "only bind the plain files over a mount whose monitor is dead, if there is one"},

@@ -157,6 +157,7 @@ func (e *engine) run(ctx context.Context) error {
 		Dependencies: slices.Clone(e.set.dependencies),
 		Create:       !e.set.readOnly && e.set.fleet == nil, // in a fleet it may be another machine's to make
 		MaxBody:      e.set.maxBody,
+		Guard:        e.set.guard,
 		MaxVersions:  e.set.maxVersions,
 		Logger:       e.log,
 	})

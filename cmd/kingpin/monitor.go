@@ -19,6 +19,7 @@ import (
 
 	"github.com/kingpinfs/kingpin/fs/keeper"
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
 // monitorSettings are the settings of a monitor, checked.
@@ -39,6 +40,7 @@ type monitorSettings struct {
 	pprof         bool
 	logLevel      string
 	logFormat     string
+	guard         func(registry.Name) mirror.GuardRules
 
 	demo  bool      // give a new registry a config
 	hints io.Writer // where a person reads along; nil: nobody does
@@ -67,7 +69,7 @@ func (r resolved) settings() (monitorSettings, error) {
 		noMount: truth("no-mount"), readOnly: truth("read-only"), createByWrite: truth("create-by-write"),
 		publishGroup: text("publish-group"), group: -1,
 		admin: text("admin"), metrics: text("metrics"), pprof: truth("pprof"),
-		logLevel: text("log-level"), logFormat: text("log-format"),
+		logLevel: text("log-level"), logFormat: text("log-format"), guard: r.guard(),
 	}
 	err := errors.Join(checkAddress("admin", set.admin), checkAddress("metrics", set.metrics))
 	if err != nil {
@@ -174,7 +176,7 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 		return usageError{err}
 	}
 	if inv.bool("print-config") {
-		return inv.emit(output{json: effective.list(), names: settingNames(), table: effective.print})
+		return inv.emit(output{json: effective.all(), names: settingNames(), table: effective.print})
 	}
 	set, err := effective.settings()
 	if err != nil {

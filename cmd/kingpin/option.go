@@ -11,7 +11,7 @@ import (
 )
 
 // option is one flag, as data. The type of value, which is the default, is the type of the flag: bool, string, []string
-// (repeatable), time.Duration, int or size.
+// (repeatable), time.Duration, int, float64 or size.
 type option struct {
 	name    string
 	short   string
@@ -61,6 +61,8 @@ func (o option) addTo(set *pflag.FlagSet) {
 		set.DurationP(o.name, o.short, v, usage)
 	case int:
 		set.IntP(o.name, o.short, v, usage)
+	case float64:
+		set.Float64P(o.name, o.short, v, usage)
 	case size:
 		set.VarP(&v, o.name, o.short, usage)
 	default:

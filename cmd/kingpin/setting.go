@@ -40,14 +40,11 @@ func settings() []option {
 	return slices.Concat(own[:at], fleetOptions(), own[at:])
 }
 
-// sections are the kinds of section that a configuration file may have: none as yet. One that is unknown is an error, not a
-// comment: somebody believes that it does something.
-var sections []string
-
 // resolved are the effective values of all settings, and where each came from.
 type resolved struct {
-	set     *pflag.FlagSet
-	sources map[string][]string // one a value
+	set      *pflag.FlagSet
+	sources  map[string][]string // one a value
+	sections []section
 }
 
 // resolve takes each setting from the flags, else the environment, else the files, else its default.
@@ -77,7 +74,32 @@ func resolve(flags *pflag.FlagSet, lines []confLine, environ func(string) (strin
 			}
 		}
 	}
+	if err := r.takeSections(flags, lines); err != nil {
+		return r, err
+	}
 	return r, r.inFleet()
+}
+
+// takeSections reads the sections of the files, and those that the keeper hands on.
+func (r *resolved) takeSections(flags *pflag.FlagSet, lines []confLine) (err error) {
+	if handed, _ := flags.GetStringArray("section"); len(handed) > 0 {
+		more, err := parseConf("--section", strings.NewReader(strings.Join(handed, "\n")))
+		if err != nil {
+			return err
+		}
+		lines = append(slices.Clone(lines), more...)
+	}
+	for _, l := range lines {
+		switch {
+		case l.section != "":
+			if r.sections, err = l.addTo(r.sections); err != nil {
+				return err
+			}
+		case l.file == "--section":
+			return fmt.Errorf("%s: %s is in no section", l.place(), l.key)
+		}
+	}
+	return nil
 }
 
 // inFleet replaces the defaults that are for a machine by itself: nobody becomes part of a fleet with what he did not choose.
@@ -108,11 +130,7 @@ func (r resolved) fromFiles(lines []confLine) error {
 	lists, places := map[string][]string{}, map[string][]string{}
 	for _, l := range lines {
 		if l.section != "" {
-			kind, _, _ := strings.Cut(l.section, " ")
-			if !slices.Contains(sections, kind) {
-				return fmt.Errorf("%s: unknown section [%s]", l.place(), l.section)
-			}
-			continue
+			continue // see takeSections
 		}
 		i := slices.IndexFunc(settings(), func(o option) bool { return o.name == l.key })
 		if i < 0 {
@@ -230,6 +248,21 @@ func (r resolved) print(w io.Writer) {
 	for _, l := range lines {
 		fmt.Fprintf(w, "%-*s  # %s\n", width, l[0], l[1])
 	}
+	for _, s := range r.sections {
+		s.print(w)
+	}
+}
+
+// all are the effective values, those of sections too.
+func (r resolved) all() []setValue {
+	list := r.list()
+	for _, s := range r.sections {
+		for _, v := range s.said() {
+			v.Key = "[" + s.head + "] " + v.Key
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
 // flags are the arguments that give another process of ours the same settings.
@@ -243,6 +276,11 @@ func (r resolved) flags() []string {
 			continue
 		}
 		args = append(args, fmt.Sprintf("--%s=%v", v.Key, v.Value))
+	}
+	for _, s := range r.sections {
+		for _, line := range s.lines() {
+			args = append(args, "--section="+line)
+		}
 	}
 	return args
 }
