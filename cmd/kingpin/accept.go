@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
 // accepted is what kingpin accept --ensemble prints.
@@ -20,8 +21,13 @@ func runAccept(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	if !inv.bool("ensemble") {
-		return wrongUsage("accept: say what is to be believed: --ensemble")
+	switch {
+	case inv.bool("ensemble") && (len(inv.words) > 0 || t.direct):
+		return wrongUsage("accept: --ensemble is about ZooKeeper as this machine's monitor sees it, and about no name")
+	case len(inv.words) > 0:
+		return runAcceptName(ctx, inv, t)
+	case !inv.bool("ensemble"):
+		return t.whichHeld(ctx, inv)
 	}
 	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
 	defer cancel()
@@ -35,6 +41,25 @@ func runAccept(ctx context.Context, inv *invocation) error {
 		inv.say("nothing to accept: what %s says is applied", a.Source)
 	}
 	return inv.emit(output{json: a})
+}
+
+// whichHeld answers who did not say what is to be believed.
+func (t *tree) whichHeld(ctx context.Context, inv *invocation) error {
+	err := wrongUsage("accept: say what is to be believed: NAME or --ensemble")
+	all, failed := t.serversets(ctx, inv)
+	if failed != nil || t.direct {
+		return err
+	}
+	var held []string
+	for _, s := range all {
+		if s.Held != nil && s.Held.Reason != string(mirror.Damped) {
+			held = append(held, s.Name)
+		}
+	}
+	if len(held) == 0 {
+		return hint(err, "no serverset is held here")
+	}
+	return hint(err, "which one? "+some(held, maxCandidates))
 }
 
 // postAccept is for read-only monitors too: it changes what this machine believes, and nothing in the fleet.

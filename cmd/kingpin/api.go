@@ -65,6 +65,7 @@ type nameStatus struct {
 	Kind         string    `json:"kind"`   // config, serverset or decider
 	State        string    `json:"state"`  // current, stale, held, pending or missing, as above; unknown when there is nobody to ask
 	Reason       string    `json:"reason"` // why it is not current
+	Cause        string    `json:"cause"`  // in one word, why it is held: empty, shrunk, deleted, checksum, too_large, anew or ensemble
 	Version      string    `json:"version"`
 	Author       string    `json:"author"`
 	Message      string    `json:"message"`

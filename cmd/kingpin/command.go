@@ -180,7 +180,16 @@ func (inv *invocation) parse(args []string) error {
 		return err
 	}
 	inv.words = inv.flags.Args()
-	return c.check(inv.words)
+	return inv.check()
+}
+
+// check that the number of words fits, and say what a missing one could be.
+func (inv *invocation) check() error {
+	err := inv.command.check(inv.words)
+	if err == nil {
+		return nil
+	}
+	return inv.whichOne(context.Background(), err)
 }
 
 // inherit takes over the flags given before the verb and the defaults from the environment, and checks the choices.

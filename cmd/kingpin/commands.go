@@ -7,7 +7,7 @@ import (
 
 // commands is the command line: all verbs, in the order of help.
 func commands() []command {
-	return slices.Concat(machineCommands(), nameCommands(), []command{watchCommand()}, deciderCommands(), fleetCommands(), dependencyCommands(), shellCommands(), hiddenCommands())
+	return slices.Concat(machineCommands(), nameCommands(), removeCommands(), []command{watchCommand()}, deciderCommands(), fleetCommands(), dependencyCommands(), shellCommands(), hiddenCommands())
 }
 
 func monitorFlags() []option {
@@ -78,13 +78,24 @@ For init containers and ExecStartPre=. It may be started before the monitor is. 
 way and ends with 6.`,
 		},
 		{
-			name: "accept", brief: "believe on this machine what is held back", run: runAccept,
-			flags: []option{{name: "ensemble", value: false, usage: "ZooKeeper, though it is not the one of last time or has gone back in time"}},
-			exits: []int{exitDone, exitRefused, exitUnreachable, exitNoRight},
+			name: "accept", brief: "believe the held state of a serverset now, on every machine that follows it", run: runAccept, direct: true,
+			args: []arg{{name: "NAME", optional: true, values: completeServersets}},
+			flags: []option{
+				{name: "for", value: 15 * time.Minute, word: "TIME", usage: "how long whatever the registry shows is believed; 0 ends it"},
+				{name: "here", value: false, usage: "only on this machine"},
+				{name: "ensemble", value: false, usage: "ZooKeeper instead of a NAME, on this machine, though it is not the one of last time or has gone back in time"},
+			},
+			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
 			long: `
-A monitor applies nothing of an ensemble that it does not recognise: one that has forgotten changes, after a restore, or another
-one under the same address, would give old versions out for new ones. What is here is served meanwhile, and kingpin status says
-that it is frozen. Look first at what it has: kingpin ls --direct, kingpin cat NAME --direct.`,
+A serverset that is empty, or has lost more than half of five or more members at once, keeps its last good file until it is whole
+again (one that is not empty: or ten minutes long the same). Removals of single members wait ten seconds. kingpin status lists what
+is held; NAME is believed by every machine that follows it, those that are down now too if they are back in --for. The rules
+are set by sections [serverset PATTERN] of the configuration: guard = off, guard-min-ratio = 0.5, guard-min-members = 5,
+guard-release = 10m, guard-damping = 10s.
+
+--ensemble: a monitor applies nothing of an ensemble that it does not recognise: one that has forgotten changes, after a restore, or
+another one under the same address, would give old versions out for new ones. What is here is served meanwhile, and kingpin status
+says that it is frozen. Look first at what it has: kingpin ls --direct, kingpin cat NAME --direct.`,
 		},
 	}
 }
@@ -115,6 +126,14 @@ PATTERN is a part of the name, a pattern with * ? [], or a directory of the moun
 			long:  `With -o json it prints an object; of several names, a list of them.`,
 		},
 		{
+			name: "members", brief: "who serves: endpoints with weight, labels and since; what is held and why", run: runMembers, direct: true,
+			args: []arg{{name: "SERVERSET", values: completeServersets}}, exits: []int{exitDone, exitNoName, exitUnreachable},
+			long: `
+The lines of the serverset's file, in order. A member is serving if the registry has it, held if it has it no more and the guard
+keeps it in the file, and unknown if the registry was not heard since the monitor was started: then only its endpoint is known.
+MOUNT/.members/SERVERSET is the same as JSON, for programs. With -o name it prints the endpoints.`,
+		},
+		{
 			name: "create", brief: "make a new config or serverset, and subscribe a dependency to it", run: runCreate, direct: true,
 			args:  []arg{{name: "NAME"}, {name: "FILE|-", optional: true}},
 			flags: []option{{name: "dep", value: []string{}, word: "DEP", usage: "who shall follow it: a dependency (repeatable; default: the first of this machine)", values: completeDependencies}},
@@ -137,6 +156,19 @@ The same bytes again make no version. When it is refused, the reason is also in 
 the version is on its way does not end the command: it says what became of it.`,
 		},
 	}
+}
+
+// removeCommands are about names that nobody has any more.
+func removeCommands() []command {
+	return []command{{
+		name: "rm", brief: "unregister a name that is in no dependency; its bodies stay", run: runRm, direct: true,
+		args:  []arg{{name: "NAME"}},
+		flags: []option{{name: "yes", short: "y", value: false, usage: "do not ask"}},
+		exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
+		long: `
+No machine loses a file by it: a name that a dependency holds is refused, and so is a serverset that somebody serves. What was
+published stays in S3, and the name can be created again.`,
+	}}
 }
 
 // fleetCommands do without a monitor.

@@ -213,6 +213,8 @@ func completeNames(at completing) []string {
 	return append(entries(at.mount, "config"), entries(at.mount, "serverset")...)
 }
 
+func completeServersets(at completing) []string { return entries(at.mount, "serverset") }
+
 func completeDependencies(at completing) []string {
 	return slices.DeleteFunc(entries(at.mount, ""), func(name string) bool { return !strings.HasSuffix(name, ".dep") })
 }

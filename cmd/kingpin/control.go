@@ -24,10 +24,14 @@ import (
 //	GET    /v1/reach                              monitorStatus, after registry and bodies were asked whether they answer
 //	GET    /v1/names                              []nameStatus: those followed here
 //	GET    /v1/names/NAME                         nameStatus
+//	GET    /v1/names/NAME/members                 []serversetMember: the lines of its file
+//	POST   /v1/names/NAME/accept                  acceptRequest: believes what the registry shows of a serverset -> acceptance
+//	GET    /v1/serversets                         []serversetStatus: those followed here
 //	GET    /v1/publishes                          []publishRecord
 //	POST   /v1/names                              createRequest -> created
 //	PUT    /v1/names/NAME                         the bytes of a new version -> published
 //	           ?message=TEXT &base=VERSION &force=1 &try=1 (check only)
+//	DELETE /v1/names/NAME                         takes it out of the registry, if nobody has it -> removed
 //	GET    /v1/names/NAME/versions/VERSION        the bytes of a version; a number N means N before the current one
 //	GET    /v1/registry/names                     []listedName: all of the registry
 //	GET    /v1/registry/names/NAME                knownName
@@ -46,8 +50,12 @@ func (s *server) routes() http.Handler {
 		"GET /v1/reach":                           func(*http.Request) (any, error) { return s.getReach() },
 		"GET /v1/names":                           func(*http.Request) (any, error) { return s.names(), nil },
 		"GET /v1/names/{name}":                    s.getName,
+		"GET /v1/serversets":                      func(*http.Request) (any, error) { return s.serversets(), nil },
+		"GET /v1/names/{name}/members":            s.getMembers,
+		"POST /v1/names/{name}/accept":            s.postAcceptance,
 		"GET /v1/publishes":                       func(*http.Request) (any, error) { return s.publishes.list(), nil },
 		"POST /v1/names":                          s.changing(s.postName),
+		"DELETE /v1/names/{name}":                 s.changing(s.deleteName),
 		"PUT /v1/names/{name}":                    s.changing(s.putName),
 		"GET /v1/names/{name}/versions/{which}":   s.getVersion,
 		"GET /v1/registry/names":                  s.getRegistryNames,

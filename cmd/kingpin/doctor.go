@@ -195,25 +195,9 @@ func (x *examination) followed() {
 		{stateUnknown, "the registry has to answer first"},
 	} {
 		if names := wrong[state.name]; len(names) > 0 {
-			x.found("names", ill, state.do, "%s %s: %s", count(len(names), "name"), state.name, some(names))
+			x.found("names", ill, state.do, "%s %s: %s", count(len(names), "name"), state.name, some(names, 3))
 		}
 	}
-}
-
-// some of a list, for people.
-func some(names []string) string {
-	const most = 3
-	text := ""
-	for i, name := range names {
-		switch {
-		case i == most:
-			return fmt.Sprintf("%s and %d more", text, len(names)-most)
-		case i > 0:
-			text += ", "
-		}
-		text += name
-	}
-	return text
 }
 
 // clock says whether this machine's time can be relied on: versions are made of it.

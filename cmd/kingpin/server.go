@@ -153,6 +153,7 @@ func (s *server) mountOptions() fs.Options {
 		Announced:     s.metrics.announced,
 	}
 	s.showHistory(&o)
+	o.Members = s.members
 	if s.set.readOnly {
 		return o
 	}

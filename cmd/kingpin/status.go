@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
 // machineStatus is what kingpin status prints: the monitor's word, and every name that is not current.
@@ -71,7 +72,7 @@ func (t *tree) statusOf(ctx context.Context, inv *invocation, word string) error
 		}
 	}
 	if err := inv.emit(output{json: n, names: []string{n.Name}, table: func(w io.Writer) {
-		columns(w, []string{"NAME", "STATE", "AGE", "REASON"}, [][]string{{n.Name, n.State, n.age(), n.Reason}})
+		columns(w, []string{"NAME", "STATE", "AGE", "REASON"}, [][]string{{n.Name, n.State, n.age(), n.Reason + n.remedy()}})
 	}}); err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (s machineStatus) print(w io.Writer) {
 				pairs = append(pairs, state, "...")
 				break
 			}
-			pairs = append(pairs, state, n.Name+"  "+n.Reason)
+			pairs = append(pairs, state, n.Name+"  "+n.Reason+n.remedy())
 		}
 	}
 	server := fmt.Sprintf("server pid %d, up %s, %s", s.PID, brief(time.Duration(s.Uptime*float64(time.Second))), count(s.Restarts, "restart"))
@@ -121,6 +122,17 @@ func (s machineStatus) print(w io.Writer) {
 		pairs = append(pairs, "frozen", s.Trouble+"; if that is right: kingpin accept --ensemble")
 	}
 	facts(w, pairs...)
+}
+
+// remedy is what to type about a serverset that is held.
+func (n nameStatus) remedy() string {
+	switch {
+	case n.State != stateHeld || n.Kind != registry.Serverset.String():
+		return ""
+	case n.Cause == string(mirror.Deleted):
+		return "; kingpin create " + n.Name + ", or kingpin accept " + n.Name
+	}
+	return "; kingpin accept " + n.Name
 }
 
 func (s machineStatus) access() string {

@@ -26,11 +26,12 @@ func (s *server) topics() map[string]func() []byte {
 			}
 			return line("yes")
 		},
-		"pid":            func() []byte { return line(fmt.Sprint(os.Getpid())) },
-		"version":        func() []byte { return line(version) },
-		"monitor.json":   func() []byte { return indented(s.status()) },
-		"names.json":     func() []byte { return indented(s.names()) },
-		"publishes.json": func() []byte { return indented(s.publishes.list()) },
+		"pid":             func() []byte { return line(fmt.Sprint(os.Getpid())) },
+		"version":         func() []byte { return line(version) },
+		"monitor.json":    func() []byte { return indented(s.status()) },
+		"names.json":      func() []byte { return indented(s.names()) },
+		"serversets.json": func() []byte { return indented(s.serversets()) },
+		"publishes.json":  func() []byte { return indented(s.publishes.list()) },
 	}
 }
 
@@ -154,7 +155,7 @@ func (s *server) followed() map[registry.Name]nameStatus {
 	m, err := s.engine.get()
 	if err == nil {
 		for _, status := range m.Statuses() {
-			all[status.Name] = nameStatus{State: string(status.Condition), Reason: reason(status), Dependencies: texts(status.Dependencies)}
+			all[status.Name] = nameStatus{State: string(status.Condition), Reason: reason(status), Cause: string(status.Cause), Dependencies: texts(status.Dependencies)}
 		}
 		return all
 	}

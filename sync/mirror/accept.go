@@ -72,6 +72,7 @@ func (m *Mirror) takeAcceptances(list []registry.Acceptance) {
 		}
 	}
 	m.mu.Unlock()
+	m.notify()
 	for _, a := range fresh {
 		m.log.Info("accepted: the file shows what the registry does", "name", a.Name, "by", a.By, "until", a.Until)
 		m.refresh(a.Name)
@@ -96,16 +97,10 @@ func (m *Mirror) Accept(ctx context.Context, name registry.Name, lasts time.Dura
 	if err != nil {
 		return a, inTime(err)
 	}
-	m.log.Info("accepted on every machine", "name", name, "by", by, "until", a.Until)
-	m.mu.Lock()
-	fleet := map[registry.Name]registry.Acceptance{name: a}
-	for other, old := range m.accepted.fleet {
-		if other != name {
-			fleet[other] = old
-		}
+	if lasts == 0 || !m.followed(name) {
+		m.log.Info("accepted, for those that follow it", "name", name, "by", by, "until", a.Until)
 	}
-	m.accepted.fleet = fleet
-	m.mu.Unlock()
+	m.await(ctx, func() bool { return m.accepted.fleet[name] == a || lasts == 0 })
 	m.awaitAccepted(ctx, name, lasts)
 	return a, nil
 }

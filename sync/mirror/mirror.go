@@ -34,6 +34,8 @@ type Registry interface {
 	State(ctx context.Context, p registry.Pointer) (registry.State, error)
 	// Create makes a pointer that was never written; ErrExist if it is there.
 	Create(ctx context.Context, p registry.Pointer) error
+	// Delete removes a pointer: ErrNotExist, ErrNotEmpty if there is something below it.
+	Delete(ctx context.Context, p registry.Pointer) error
 	// Move moves a pointer from base to next: ErrConflict if it is not at base, ErrNotExist if it is not there. It never moves before
 	// store has succeeded, unless that is nil, whose error is Move's; after it has, moved runs where no other writer comes
 	// between. An error that wraps ErrUnreachable and not ErrUnknown promises that nothing moved; one that is in no such way

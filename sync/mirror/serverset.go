@@ -2,7 +2,9 @@ package mirror
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -82,18 +84,34 @@ func (m *Mirror) Members(name registry.Name) (data []byte, ok bool) {
 		return nil, false
 	}
 	places, ok := m.placesOf(f)
-	if !ok {
-		return nil, false
+	return formatMembers(places), ok
+}
+
+// PublishedMembers is Members as the registry has them, of any serverset. ErrNotExist.
+func (m *Mirror) PublishedMembers(ctx context.Context, name registry.Name) ([]byte, error) {
+	if name.Kind() != registry.Serverset {
+		return nil, fmt.Errorf("%s is no serverset: %w", name, registry.ErrInvalid)
 	}
+	w, err := m.ask(ctx, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !w.exists:
+		return nil, fmt.Errorf("serverset %s: %w", name, registry.ErrNotExist)
+	}
+	return formatMembers(whole(look{exists: true, said: w.serving})), nil
+}
+
+func formatMembers(places []place) []byte {
 	list := make([]member, len(places))
 	for i, p := range places {
 		list[i] = p.member()
 	}
 	data, err := json.MarshalIndent(list, "", "  ")
 	if err != nil {
-		return nil, false // our own types, and no cycles: it cannot be
+		panic(err) // our own types, without cycles, functions or NaN
 	}
-	return append(data, '\n'), true
+	return append(data, '\n')
 }
 
 // placesOf are the lines of a serverset's file: as the guard knows them, or before it has looked, as they are on disk.

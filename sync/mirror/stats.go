@@ -80,6 +80,7 @@ type NameStatus struct {
 	Name         registry.Name
 	Condition    Condition
 	Reason       string                // in words, why it is not Current
+	Cause        HoldReason            // in a word, why it is Held
 	Since        time.Time             // of the condition
 	Behind       time.Time             // since when what is published is not here; zero: it is
 	Version      registry.Version      // here
@@ -302,7 +303,7 @@ func (m *Mirror) Statuses() []NameStatus {
 
 func (m *Mirror) status(f *follower) NameStatus {
 	s := NameStatus{
-		Name: f.name, Condition: f.condition, Reason: f.reason, Since: f.since, Behind: f.behind,
+		Name: f.name, Condition: f.condition, Reason: f.reason, Cause: f.cause, Since: f.since, Behind: f.behind,
 		Published: f.word.version, Failures: f.failures, Retry: m.queue.due(f), Leaving: f.leaving,
 	}
 	if e, here := m.store.Current(f.file()); here {
