@@ -271,17 +271,24 @@ func (f *FS) finalFlush(d *draft, thread uint32) bool {
 	if !dirty {
 		return false
 	}
-	process := threadGroup(thread)
+	process := d.caller.process
+	if thread != d.caller.thread {
+		process = threadGroup(thread)
+	}
 	if process != 0 && d.caller.process != 0 && process != d.caller.process {
 		return false
 	}
-	if process != 0 && wasKilled(process) {
+	if process == 0 {
+		return true
+	}
+	others, alive := writable(process, d.node, ino)
+	if !alive && wasKilled(process) {
 		d.mu.Lock()
 		d.killed = true
 		d.mu.Unlock()
 		return false
 	}
-	return process == 0 || f.draftsOf(process, d.file) > 1 || writable(process, d.node, ino) == 0
+	return others == 0 || f.draftsOf(process, d.file) > 1
 }
 
 // draftsOf counts the drafts of one file that a process has open: their descriptors cannot be told apart from outside.
