@@ -59,28 +59,32 @@ func (f *FS) announce(ctx context.Context) {
 				a.edges(ctx)
 			}
 		case <-sweep.C:
-			a.ask(ctx, f.store.Expired())
+			a.ask(ctx, nil, f.store.Expired())
 		}
 		a.prune()
 	}
 }
 
 // files makes the kernel forget the old entries of files, all of them first, and then raises the events: each name once, however
-// often it changed.
+// often it changed. Of a single file, the usual case, all that is done by one round trip to the poker.
 func (a *announcer) files(ctx context.Context, files []disk.File) {
-	if len(files) == 0 {
-		return
-	}
 	var forget []keeper.Op
-	dirs := map[uint64]bool{}
-	for _, file := range files {
+	seen := make([]disk.Stamp, len(files)) // what the kernel finds when it has forgotten, or something later
+	for i, file := range files {
+		current, _ := a.f.store.Current(file)
+		seen[i] = current.Stamp
 		forget = append(forget, keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name})
-		dirs[dirOf(file)] = true
 	}
-	for dir := range dirs {
-		forget = append(forget, keeper.Op{Kind: keeper.InvalidateInode, Node: dir})
+	if len(files) > 1 {
+		a.poke(ctx, forget)
+		if ctx.Err() != nil {
+			return
+		}
+		forget = nil
+		for i, file := range files {
+			a.f.swaps.forgotten(file, seen[i])
+		}
 	}
-	a.poke(ctx, forget)
 	removed := map[disk.File]disk.Stamp{}
 	for _, r := range a.f.store.Removed() {
 		removed[r.File] = r.Stamp
@@ -91,14 +95,16 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 		current, ok := a.f.store.Current(file)
 		if _, gone := removed[file]; gone && !ok {
 			if !a.f.takeOwn(ownEdit{dirOf(file), file.Name, Unsubscribe}) {
+				a.poke(ctx, forget)
 				a.vanish(ctx, file)
 			}
 			announced = append(announced, removed[file])
 		}
-		a.poke(ctx, a.touches(ctx, file, current, ok))
-		switch {
-		case ctx.Err() != nil:
+		a.raise(ctx, file, current, ok, forget)
+		if ctx.Err() != nil {
 			return
+		}
+		switch {
 		case ok && (current.Origin == synced || current.Origin == written):
 			a.f.background.Go(func() { a.afterSync(ctx, current) })
 		case ok:
@@ -111,31 +117,36 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 	}
 }
 
-// touches are the ops that raise the events of one file: on the name, unless the writer's own system calls do it, and on every old
+// raise has ops done, which make the kernel forget the file unless it has, and raises the events of one file: on the name, unless the writer's own system calls do it, and on every old
 // version that somebody still watches.
-func (a *announcer) touches(ctx context.Context, file disk.File, current disk.Entry, exists bool) []keeper.Op {
-	var ops []keeper.Op
+func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entry, exists bool, ops []keeper.Op) {
+	forgetting, isNew := len(ops) > 0, false
 	switch {
 	case !exists, current.Origin == closed, current.Origin == synced, current.Origin == written:
 	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
-		if !a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)}) {
-			ops = append(ops, a.touch(file))
-		}
+		isNew = true
 	default:
 		ops = append(ops, a.touch(file))
 	}
-	held := a.ask(ctx, a.f.store.SupersededOf(file))
+	held := a.ask(ctx, ops, a.f.store.SupersededOf(file))
+	if forgetting && ctx.Err() == nil {
+		a.f.swaps.forgotten(file, current.Stamp)
+	}
+	var touches []keeper.Op
+	if isNew && !a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)}) {
+		touches = append(touches, a.touch(file))
+	}
 	for i, stamp := range held {
 		name := strconv.FormatUint(uint64(stamp), 10)
 		path := filepath.Join(a.f.mount, fixedDirs[pokeNode].name, name)
 		if !exists || i < len(held)-maxHeld {
-			ops = append(ops, keeper.Op{Kind: keeper.RemoveFile, Path: path})
+			touches = append(touches, keeper.Op{Kind: keeper.RemoveFile, Path: path})
 			continue
 		}
 		forget := keeper.Op{Kind: keeper.InvalidateEntry, Parent: pokeNode, Name: name} // or our own lookup keeps it alive
-		ops = append(ops, keeper.Op{Kind: keeper.Touch, Path: path}, forget)
+		touches = append(touches, keeper.Op{Kind: keeper.Touch, Path: path}, forget)
 	}
-	return ops
+	a.poke(ctx, touches)
 }
 
 func (a *announcer) path(file disk.File) string { return filepath.Join(a.f.mount, file.String()) }
@@ -181,9 +192,9 @@ func (f *FS) writing(file disk.File) bool {
 }
 
 // ask finds out which of some old versions somebody has open, mapped or watched, oldest first. The kernel knows; a version that
-// nobody holds is never looked up again.
-func (a *announcer) ask(ctx context.Context, old []disk.Entry) (held []disk.Stamp) {
-	var ops []keeper.Op
+// nobody holds is never looked up again. Other ops may be done on the same way, before.
+func (a *announcer) ask(ctx context.Context, ops []keeper.Op, old []disk.Entry) (held []disk.Stamp) {
+	others := len(ops)
 	var asked []disk.Stamp
 	for _, e := range old {
 		if !a.released[e.Stamp] {
@@ -191,7 +202,8 @@ func (a *announcer) ask(ctx context.Context, old []disk.Entry) (held []disk.Stam
 			asked = append(asked, e.Stamp)
 		}
 	}
-	for i, errno := range a.poke(ctx, ops) {
+	results := a.poke(ctx, ops)
+	for i, errno := range results[min(others, len(results)):] {
 		if errno == unix.ENOENT {
 			a.released[asked[i]] = true
 		} else {

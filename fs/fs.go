@@ -129,7 +129,9 @@ type FS struct {
 	history *histories
 	members *memberFiles
 
-	ending     chan struct{}  // closed when this server answers no more
+	ending chan struct{} // closed when this server answers no more
+	swaps  swaps
+
 	background sync.WaitGroup // publications and announcements under way
 }
 

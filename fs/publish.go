@@ -8,7 +8,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
-	"github.com/kingpinfs/kingpin/fs/keeper"
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
@@ -26,10 +25,6 @@ const (
 const (
 	// checkTimeout bounds the question whether a body would do, while its writer is still at it.
 	checkTimeout = 2 * time.Second
-	// swapTimeout bounds the wait for the kernel to drop the old directory entry.
-	swapTimeout = 2 * time.Second
-	// swapRetry is the pause after the poker died in that wait.
-	swapRetry = 5 * time.Millisecond
 	// maxRebases is how often an append that lost a race is tried again on the new current version.
 	maxRebases = 16
 	// cancelPoll is how often an interrupted caller is asked whether it is dying.
@@ -42,8 +37,10 @@ func (f *FS) publishAndWait(cancel <-chan struct{}, thread uint32, d *draft, ges
 	done := make(chan error, 1)
 	f.background.Go(func() {
 		defer stop()
-		_, err := f.publish(ctx, d, gesture)
-		if err == nil {
+		seen, unwatch := f.swaps.watch(d.file)
+		defer unwatch()
+		e, err := f.publish(ctx, d, gesture)
+		if err == nil && (e.Stamp == 0 || seen() < e.Stamp) {
 			f.swap(d.file)
 		}
 		done <- err
@@ -139,31 +136,6 @@ func (f *FS) rebase(d *draft, p Publication, tail []byte) (Publication, error) {
 		return p, fmt.Errorf("%d bytes, at most %d: %w", len(p.Body), f.o.MaxBody, registry.ErrTooLarge)
 	}
 	return p, nil
-}
-
-// swap makes the kernel drop the directory entry of the version before, so that whoever reads after a publication returned sees what
-// was published. The caller holds no directory lock in the kernel.
-func (f *FS) swap(file disk.File) {
-	if f.poker == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
-	defer cancel()
-	op := keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name}
-	for {
-		_, err := f.poker.Do(ctx, []keeper.Op{op})
-		if errors.Is(err, keeper.ErrPoker) { // the keeper starts another
-			select {
-			case <-time.After(swapRetry):
-				continue
-			case <-ctx.Done():
-			}
-		}
-		if err != nil {
-			f.log.Warn("directory entry not invalidated", "name", file.String(), "err", err)
-		}
-		return
-	}
 }
 
 // refuse records why something was refused, in words, and returns its errno.

@@ -1,0 +1,91 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/kingpinfs/kingpin/fs/keeper"
+	"github.com/kingpinfs/kingpin/sync/disk"
+)
+
+const (
+	// swapTimeout bounds the wait for the kernel to drop the old directory entry.
+	swapTimeout = 2 * time.Second
+	// swapRetry is the pause after the poker died in that wait.
+	swapRetry = 5 * time.Millisecond
+)
+
+// swaps is what the announcer has made the kernel forget of the files that somebody is publishing: he need not do it again. The zero
+// value is ready.
+type swaps struct {
+	mu    sync.Mutex
+	files map[disk.File]*swap
+}
+
+type swap struct {
+	publishers int
+	seen       disk.Stamp // since when the kernel finds this version, or a later one
+}
+
+// watch begins to look out for a file.
+func (s *swaps) watch(file disk.File) (seen func() disk.Stamp, stop func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.files[file]
+	if w == nil {
+		if s.files == nil {
+			s.files = map[disk.File]*swap{}
+		}
+		w = &swap{}
+		s.files[file] = w
+	}
+	w.publishers++
+	seen = func() disk.Stamp {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return w.seen
+	}
+	return seen, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if w.publishers--; w.publishers == 0 {
+			delete(s.files, file)
+		}
+	}
+}
+
+// forgotten notes that the kernel has dropped the entry of a file after this version of it, or a later one, was there to be found.
+func (s *swaps) forgotten(file disk.File, seen disk.Stamp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.files[file]; w != nil {
+		w.seen = max(w.seen, seen)
+	}
+}
+
+// swap makes the kernel drop the directory entry of the version before, so that whoever reads after a publication returned sees what
+// was published. The caller holds no directory lock in the kernel.
+func (f *FS) swap(file disk.File) {
+	if f.poker == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
+	defer cancel()
+	op := keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name}
+	for {
+		_, err := f.poker.Do(ctx, []keeper.Op{op})
+		if errors.Is(err, keeper.ErrPoker) { // the keeper starts another
+			select {
+			case <-time.After(swapRetry):
+				continue
+			case <-ctx.Done():
+			}
+		}
+		if err != nil {
+			f.log.Warn("directory entry not invalidated", "name", file.String(), "err", err)
+		}
+		return
+	}
+}
