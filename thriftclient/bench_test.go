@@ -14,9 +14,9 @@ import (
 )
 
 // process starts a server in a process of its own.
-func process(t testing.TB, o storm.Options, prefix ...string) *storm.Process {
+func process(t testing.TB, o storm.Options) *storm.Process {
 	t.Helper()
-	p, err := storm.Start(o, prefix...)
+	p, err := storm.Start(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ type health struct {
 	until instant // end of the ejection, or when it became due
 	times int     // ejections, until it has been calm for long enough
 	calm  instant // when times is forgotten
+	rated bool  // marks hold something
 	marks [rateWindow]tally
 	rate  tally // of the last ten seconds
 }
@@ -172,7 +173,7 @@ func (e *ejector) admit(h *host, now instant) {
 	e.gone--
 	h.health.failures.Store(0)
 	h.health.suspicion.Store(0)
-	h.health.marks, h.health.rate = [rateWindow]tally{}, tally{}
+	h.health.rated, h.health.rate = false, tally{} // what was before is forgiven
 	h.load.forget()
 	h.since.Store(int64(now))
 	h.health.calm = max(h.health.calm, now+instant(10*time.Second))
@@ -253,11 +254,10 @@ func (e *ejector) rate(now instant) (outliers []*host) {
 	var all tally
 	for _, h := range e.hosts {
 		total := tally{h.health.good.Load(), h.health.bad.Load()}
-		mark := &h.health.marks[e.tick%rateWindow]
-		if mark.good+mark.bad == 0 && h.health.rate == (tally{}) {
-			h.health.marks = repeat(total) // the first look at it
-			mark = &h.health.marks[e.tick%rateWindow]
+		if !h.health.rated {
+			h.health.rated, h.health.marks = true, repeat(total)
 		}
+		mark := &h.health.marks[e.tick%rateWindow]
 		h.health.rate = tally{total.good - mark.good, total.bad - mark.bad}
 		*mark = total
 		all.good += h.health.rate.good

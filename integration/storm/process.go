@@ -75,8 +75,10 @@ type Process struct {
 	done    chan struct{}
 }
 
-// Start starts this binary again to be a server. prefix comes before it on the command line: ip netns exec NAME, perhaps.
-func Start(o Options, prefix ...string) (*Process, error) {
+// Start starts this binary again to be a server.
+func Start(o Options) (*Process, error) { return start(o, 0) }
+
+func start(o Options, namespaces uintptr) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -85,11 +87,10 @@ func Start(o Options, prefix ...string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	line := append(prefix, self)
-	p := &Process{cmd: exec.Command(line[0], line[1:]...), done: make(chan struct{})}
+	p := &Process{cmd: exec.Command(self), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), variable+"="+string(said))
 	p.cmd.Stderr = os.Stderr
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: namespaces}
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
