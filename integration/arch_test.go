@@ -61,6 +61,7 @@ var arrows = map[string][]string{
 	"integration/fleet":     {"integration", "integration/server"},
 	"integration/server":    {},
 
+	"thriftclient/prometheus":        {"thriftclient", thrift, prometheus},
 	"integration/storm":              {"integration/storm/stormservice", thrift, sys},
 	"integration/storm/stormservice": {thrift},
 }

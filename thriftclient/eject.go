@@ -33,7 +33,7 @@ type health struct {
 	until instant // end of the ejection, or when it became due
 	times int     // ejections, until it has been calm for long enough
 	calm  instant // when times is forgotten
-	rated bool  // marks hold something
+	rated bool    // marks hold something
 	marks [rateWindow]tally
 	rate  tally // of the last ten seconds
 }
