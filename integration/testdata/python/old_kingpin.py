@@ -8,6 +8,7 @@ set PATH DATA          a znode, as an operator would with a shell
 create PATH            a znode with those above it
 append PATH FILE WHO   ManagedList.add in a process whose monitor keeps FILE: adds WHO-1, WHO-2, ... until stdin is closed, and
                        prints each as it is published, or JSON about why it was refused
+join PATH ENDPOINT     zk_register: a member of a serverset, until stdin is closed or the process is killed
 follow PATH FILE       the daemon, which downloads what the znode points to, and an application, which polls FILE, until stdin
                        is closed; prints JSON about what they saw
 
@@ -31,8 +32,8 @@ from kazoo.client import KazooClient
 BUCKET = os.environ['S3_BUCKET']
 
 
-def zookeeper():
-    client = KazooClient(hosts=os.environ['ZK_HOSTS'])
+def zookeeper(**options):
+    client = KazooClient(hosts=os.environ['ZK_HOSTS'], **options)
     client.start(timeout=25)
     return client
 
@@ -219,6 +220,16 @@ def dump():
     client.stop()
 
 
+def join(path, endpoint):
+    """Its session is shorter than the old one's 16 s, for whoever waits for its end."""
+    client = zookeeper(timeout=2)
+    over = until_closed()
+    client.ShallowParty(path, identifier=endpoint).join()
+    print('ready', flush=True)
+    over.wait()
+    client.stop()
+
+
 def put(path, data):
     client = zookeeper()
     client.set(path, data.encode())
@@ -242,4 +253,4 @@ def burn(count):
 
 if __name__ == '__main__':
     command = sys.argv[1]
-    {'dump': dump, 'set': put, 'create': create, 'append': append, 'follow': follow, 'burn': burn}[command](*sys.argv[2:])
+    {'dump': dump, 'set': put, 'create': create, 'append': append, 'join': join, 'follow': follow, 'burn': burn}[command](*sys.argv[2:])
