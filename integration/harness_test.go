@@ -30,6 +30,7 @@ var roles = map[string]func(args []string) error{
 	"write":   writeRole,
 	"hold":    holdRole,
 	"library": libraryRole,
+	"watch":   watchRole,
 }
 
 const roleVariable = "KINGPIN_TEST_ROLE"

@@ -61,3 +61,6 @@ func TestSoakUpgrade(t *testing.T) { upgradeUnderLoad(t, rounds(5, 50)) }
 
 // TestSoakKills is TestUpgradeKillsUnderLoad for as long as it takes.
 func TestSoakKills(t *testing.T) { killUnderLoad(t, rounds(5, 200), rounds(5, 50)) }
+
+// TestSoakWatchers is TestWatchersReloadOnce for as long as it takes.
+func TestSoakWatchers(t *testing.T) { watchersTable(t, 200, 10) }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -15,6 +16,8 @@ type watch struct {
 	cmd   *exec.Cmd
 	lines chan string
 	done  chan struct{} // closed when it has closed its stdout
+
+	established atomic.Int64 // how often it has said that it watches
 }
 
 // inotifywait starts one and returns when its watches are there. Each event is a line in the given format.
@@ -48,10 +51,8 @@ func startWatch(t *testing.T, cmd *exec.Cmd, established string) *watch {
 	})
 	watches, said := make(chan struct{}), &transcript{}
 	go func() {
-		waiting := true
 		for s := bufio.NewScanner(stderr); s.Scan(); {
-			if waiting && strings.Contains(s.Text(), established) {
-				waiting = false
+			if strings.Contains(s.Text(), established) && w.established.Add(1) == 1 {
 				close(watches)
 			}
 			_, _ = said.Write(append(s.Bytes(), '\n'))
