@@ -96,6 +96,8 @@ type Options struct {
 
 	Guard func(registry.Name) GuardRules // of a serverset, nil: DefaultGuard for all
 
+	Registrar *Registrar // of this machine, which outlives the mirror; nil: one of its own, for a fleet
+
 	Workers        int           // names that are fetched at a time, 0: 32
 	Grace          time.Duration // how long a file outlives its last subscription, 0: a minute
 	Audit          time.Duration // how long it takes to ask about every name once more, 0: half an hour
@@ -146,6 +148,8 @@ type Mirror struct {
 	o        Options
 	log      *slog.Logger
 
+	registrar *Registrar
+
 	locks    locks
 	queue    *queue
 	health   *health
@@ -189,6 +193,9 @@ func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
 		complained:   map[string]string{},
 	}
 	m.changes, _ = r.(Changes)
+	if m.registrar = o.Registrar; m.registrar == nil {
+		m.registrar = NewRegistrar(RegistrarOptions{Logger: m.log})
+	}
 	m.health = newHealth(m.log)
 	m.recall()
 	return m
@@ -211,6 +218,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		m.probe,
 		m.mend,
 		m.hearChanges,
+		m.runRegistrar,
 		m.hearAcceptances,
 	} {
 		parts.Go(func() { part(ctx) })
