@@ -163,3 +163,16 @@ func kindOf(edge registry.Edge) string {
 	}
 	return "dependency"
 }
+
+// registrationStatus is what .status/registrations.json says of one endpoint that is held here.
+type registrationStatus struct {
+	Serverset string            `json:"serverset"`
+	Endpoint  string            `json:"endpoint"`
+	State     string            `json:"state"`  // registered, pending or refused
+	Reason    string            `json:"reason"` // why it is not registered
+	Since     time.Time         `json:"since"`  // it is in this state
+	Node      string            `json:"node"`   // of the member; empty unless registered
+	Holders   int               `json:"holders"`
+	Weight    int               `json:"weight"`
+	Labels    map[string]string `json:"labels,omitempty"`
+}

@@ -24,6 +24,8 @@ type engine struct {
 	log    *slog.Logger
 	opened func(context.Context, *mirror.Mirror) // called once the mirror runs
 
+	registrar *mirror.Registrar // there before the mirror is; nil: nobody registers here
+
 	observeS3 func(op string, status int, took time.Duration)
 
 	mu      sync.Mutex
@@ -160,6 +162,7 @@ func (e *engine) run(ctx context.Context) error {
 		Guard:        e.set.guard,
 		MaxVersions:  e.set.maxVersions,
 		Logger:       e.log,
+		Registrar:    e.registrar,
 	})
 	e.mu.Lock()
 	e.mirror, e.backend, e.since, e.trouble = m, b, time.Now(), nil

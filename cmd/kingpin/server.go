@@ -50,7 +50,10 @@ func openServer(set monitorSettings, log *slog.Logger) (*server, error) {
 	s.host, _ = os.Hostname() // an author without a host is better than no service
 	s.seeding.Store(set.demo)
 	s.metrics = newMetrics(s)
-	s.engine = &engine{set: set, store: store, log: log, opened: s.opened, since: s.started, observeS3: s.metrics.observeS3}
+	s.engine = &engine{
+		set: set, store: store, log: log, opened: s.opened, since: s.started, observeS3: s.metrics.observeS3,
+		registrar: newRegistrar(set, mirror.RegistrarOptions{Logger: log}),
+	}
 	s.admin = &face{flag: "admin", address: set.admin, handler: s.adminRoutes(), group: set.group, log: log}
 	s.public = &face{flag: "metrics", address: set.metrics, handler: s.metricsRoutes(), group: set.group, log: log}
 	return s, nil
@@ -116,6 +119,13 @@ func runServer(ctx context.Context, inv *invocation) error {
 		case <-serving.Done():
 		}
 	}()
+	go func() {
+		select {
+		case <-mount.Quiesce():
+			s.engine.bequeath()
+		case <-serving.Done():
+		}
+	}()
 	err = s.run(serving, func(ctx context.Context) error {
 		return fs.New(s.store, s.mountOptions()).Serve(ctx, mount)
 	})
@@ -160,6 +170,7 @@ func (s *server) mountOptions() fs.Options {
 	o.Publish = func(ctx context.Context, p fs.Publication) (disk.Entry, error) {
 		return s.publish(ctx, mirror.Publication(p))
 	}
+	o.Register = s.register
 	o.Edit = func(ctx context.Context, e fs.Edit) error {
 		m, err := s.engine.get()
 		if err != nil {

@@ -26,12 +26,13 @@ func (s *server) topics() map[string]func() []byte {
 			}
 			return line("yes")
 		},
-		"pid":             func() []byte { return line(fmt.Sprint(os.Getpid())) },
-		"version":         func() []byte { return line(version) },
-		"monitor.json":    func() []byte { return indented(s.status()) },
-		"names.json":      func() []byte { return indented(s.names()) },
-		"serversets.json": func() []byte { return indented(s.serversets()) },
-		"publishes.json":  func() []byte { return indented(s.publishes.list()) },
+		"pid":                func() []byte { return line(fmt.Sprint(os.Getpid())) },
+		"version":            func() []byte { return line(version) },
+		"monitor.json":       func() []byte { return indented(s.status()) },
+		"names.json":         func() []byte { return indented(s.names()) },
+		"serversets.json":    func() []byte { return indented(s.serversets()) },
+		"registrations.json": func() []byte { return indented(s.registrations()) },
+		"publishes.json":     func() []byte { return indented(s.publishes.list()) },
 	}
 }
 
