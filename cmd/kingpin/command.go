@@ -101,7 +101,7 @@ func (c command) check(words []string) error {
 	switch {
 	case len(words) < least:
 		return wrongUsage("%s: %s is missing", c.name, c.args[len(words)].name)
-	case len(words) > most:
+	case len(words) > most && c.tail == "":
 		return wrongUsage("%s: what is %q?", c.name, words[most])
 	}
 	return nil

@@ -7,7 +7,8 @@ import (
 
 // commands is the command line: all verbs, in the order of help.
 func commands() []command {
-	return slices.Concat(machineCommands(), nameCommands(), removeCommands(), []command{watchCommand()}, deciderCommands(), fleetCommands(), dependencyCommands(), shellCommands(), hiddenCommands())
+	return slices.Concat(machineCommands(), nameCommands(), removeCommands(), []command{watchCommand()}, deciderCommands(), fleetCommands(),
+		[]command{registerCommand()}, dependencyCommands(), shellCommands(), hiddenCommands())
 }
 
 func monitorFlags() []option {

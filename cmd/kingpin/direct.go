@@ -35,6 +35,15 @@ func whereOptions() []option {
 
 // openDirect is a tree of nothing but the registry: the control socket's answers, given by this process itself.
 func (inv *invocation) openDirect(ctx context.Context) (*tree, error) {
+	s, err := inv.directServer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return inv.directTree(s), nil
+}
+
+// directServer ends with the verb.
+func (inv *invocation) directServer(ctx context.Context) (*server, error) {
 	effective, err := inv.resolveFor()
 	if err != nil {
 		return nil, usageError{err}
@@ -48,15 +57,19 @@ func (inv *invocation) openDirect(ctx context.Context) (*tree, error) {
 		return nil, err
 	}
 	inv.ending = s.leave
+	return s, nil
+}
+
+func (inv *invocation) directTree(s *server) *tree {
 	c := &client{socket: "direct", http: &http.Client{Transport: inProcess{s.routes(), peer{uid: uint32(os.Getuid()), pid: int32(os.Getpid())}}}}
 	t := &tree{root: absolute(inv.string("mount")), direct: true, control: c}
 	t.cwd, _ = os.Getwd()
 	t.roots = []string{t.root}
-	t.monitor = &monitorStatus{MaxBody: set.maxBody}
-	if len(set.dependencies) > 0 {
-		t.monitor.Dependencies = texts(set.roots())
+	t.monitor = &monitorStatus{MaxBody: s.set.maxBody}
+	if len(s.set.dependencies) > 0 {
+		t.monitor.Dependencies = texts(s.set.roots())
 	}
-	return t, nil
+	return t
 }
 
 // directSettings checks what is needed to reach a fleet. The dependencies of this machine are only a default for create.

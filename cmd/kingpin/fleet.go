@@ -129,14 +129,19 @@ func (f *fleetSettings) source() string {
 	return f.hostsFile
 }
 
+// servers are the hosts of the ensemble: host:port,.../chroot.
+func (f *fleetSettings) servers() (string, error) {
+	if f.hosts != "" {
+		return f.hosts, nil
+	}
+	return readHosts(f.hostsFile)
+}
+
 // ensemble opens the registry. It reads the files that the settings name, and does not wait for anybody.
 func (f *fleetSettings) ensemble(o zookeeper.Options) (*zookeeper.Client, error) {
-	hosts := f.hosts
-	var err error
-	if hosts == "" {
-		if hosts, err = readHosts(f.hostsFile); err != nil {
-			return nil, err
-		}
+	hosts, err := f.servers()
+	if err != nil {
+		return nil, err
 	}
 	if f.authFile != "" {
 		if o.Auth, err = zookeeper.ReadAuth(f.authFile); err != nil {

@@ -214,3 +214,16 @@ func (z *ZooKeeper) Command(word string) (string, error) {
 	said, err := io.ReadAll(conn)
 	return string(said), err
 }
+
+// Ephemerals are the nodes that go with the sessions that have made them, below a path.
+func (z *ZooKeeper) Ephemerals(below string) ([]string, error) {
+	said, err := z.Command("dump")
+	var paths []string
+	for line := range strings.Lines(said) {
+		if path := strings.TrimSpace(line); strings.HasPrefix(path, below) {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths, err
+}
