@@ -17,7 +17,7 @@ import (
 
 // Where the tests of registering register.
 const (
-	service     = "discovery.user.prod"
+	userSet     = "discovery.user.prod"
 	servicePath = "/discovery/user/prod/"
 )
 
@@ -102,8 +102,8 @@ func (r *registrar) running() bool {
 	}
 }
 
-// register registers where there is no monitor.
-func (f *fleet) register(t *testing.T, args ...string) *registrar {
+// registrar registers where there is no monitor.
+func (f *fleet) registrar(t *testing.T, args ...string) *registrar {
 	t.Helper()
 	return register(t, []string{"KINGPIN_MOUNT=" + f.dir + "/none", "KINGPIN_STATE=" + f.dir + "/none"}, append([]string{"--config", f.conf}, args...)...)
 }
@@ -133,13 +133,13 @@ func (f *fleet) somebody(t *testing.T) func() bool {
 func startService(t *testing.T) *fleet {
 	t.Helper()
 	f := startFleet(t)
-	f.direct(t, "create", service, "--dep", webDep)
+	f.direct(t, "create", userSet, "--dep", webDep)
 	return f
 }
 
 func TestRegisterDirectly(t *testing.T) {
 	f := startService(t)
-	r := f.register(t, "--direct", "--port", "9090", "--host", "10.1.2.3")
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3")
 	eventually(t, "it is registered", f.somebody(t))
 	if node := f.registered(t)[0]; !regexp.MustCompile(`^[0-9a-f]{32}-10\.1\.2\.3:9090$`).MatchString(node) {
 		t.Errorf("the node is %s, which old readers could not read", node)
@@ -156,7 +156,7 @@ func TestRegisterDirectly(t *testing.T) {
 	}
 
 	// Where there is no monitor, the fleet of the configuration file is registered with.
-	r = f.register(t, "--port", "9090", "--host", "web-1.example.com")
+	r = f.registrar(t, "--port", "9090", "--host", "web-1.example.com")
 	eventually(t, "it is registered by its name", f.somebody(t))
 	r.signal(t, syscall.SIGINT)
 	if code := r.ended(t); code != 0 {
@@ -169,7 +169,7 @@ func TestRegisterLeavesFirst(t *testing.T) {
 	f := startService(t)
 	alive := filepath.Join(t.TempDir(), "alive")
 	service := fmt.Sprintf("touch %s; trap 'rm %[1]s; exit 7' TERM; while :; do sleep 0.05; done", alive)
-	r := f.register(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--drain", "3s", "--", "sh", "-c", service)
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--drain", "3s", "--", "sh", "-c", service)
 	eventually(t, "it is registered", f.somebody(t))
 	r.signal(t, syscall.SIGTERM)
 	eventually(t, "it has left", f.nobody(t))
@@ -184,7 +184,7 @@ func TestRegisterLeavesFirst(t *testing.T) {
 	}
 
 	// One that dies leaves at once.
-	r = f.register(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--", "sh", "-c", "while test ! -e "+alive+"; do sleep 0.05; done; exit 9")
+	r = f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--", "sh", "-c", "while test ! -e "+alive+"; do sleep 0.05; done; exit 9")
 	eventually(t, "it is registered", f.somebody(t))
 	if err := os.WriteFile(alive, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestRegisterLeavesFirst(t *testing.T) {
 func TestRegisterWhileHealthy(t *testing.T) {
 	f := startService(t)
 	healthy := filepath.Join(t.TempDir(), "healthy")
-	r := f.register(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:test -e "+healthy, "--interval", "100ms", "--rise", "3", "--fall", "2")
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:test -e "+healthy, "--interval", "100ms", "--rise", "3", "--fall", "2")
 	for range 2 {
 		eventually(t, "it is not registered", f.nobody(t))
 		if err := os.WriteFile(healthy, nil, 0o644); err != nil {
@@ -223,7 +223,7 @@ func TestRegisterWhileHealthy(t *testing.T) {
 func TestRegisterOnTheWorstDay(t *testing.T) {
 	f := startService(t)
 	f.zk.Kill()
-	r := f.register(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--interval", "100ms", "--", "sleep", "600")
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--interval", "100ms", "--", "sleep", "600")
 	eventually(t, "it waits", func() bool { return strings.Contains(r.out.String(), "pending") })
 	f.startZooKeeper(t)
 	eventually(t, "it is registered", f.somebody(t))
@@ -262,12 +262,12 @@ func TestRegisterRefuses(t *testing.T) {
 		{[]string{"--host", "10.1.2.3"}, 2, "--port is missing"},
 		{[]string{"--port", "9090", "--rise", "0"}, 2, "from 1"},
 	} {
-		r := f.register(t, append(append([]string{"--direct"}, c.args...), "--", "touch", started)...)
+		r := f.registrar(t, append(append([]string{"--direct"}, c.args...), "--", "touch", started)...)
 		if code := r.ended(t); code != c.code || !strings.Contains(r.out.String(), c.word) {
 			t.Errorf("%q ended with %d, want %d and %q:\n%s", c.args, code, c.code, c.word, r.out)
 		}
 	}
-	r := f.register(t, "--direct", "--port", "9090", "--", "/none/such")
+	r := f.registrar(t, "--direct", "--port", "9090", "--", "/none/such")
 	if code := r.ended(t); code != 127 {
 		t.Errorf("what is not there ended with %d", code)
 	}
@@ -278,7 +278,7 @@ func TestRegisterRefuses(t *testing.T) {
 		t.Errorf("registered are %q", nodes)
 	}
 	// Without --host it is never a loopback address, though ZooKeeper is at one here.
-	r = f.register(t, "--direct", "--port", "9090")
+	r = f.registrar(t, "--direct", "--port", "9090")
 	eventually(t, "it is registered, or says that it cannot be", func() bool { return f.somebody(t)() || !r.running() })
 	for _, node := range f.registered(t) {
 		if strings.Contains(node, "-127.") {
