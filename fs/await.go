@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/kingpinfs/kingpin/registry"
 )
 
 // askTimeout bounds what a request may ask of the network.
@@ -66,4 +68,41 @@ func asked(err error) fuse.Status {
 		return fuse.EINTR
 	}
 	return status(err)
+}
+
+// outcomeTime is how long who was interrupted waits to hear what came of it. Nearly always that is known at once: what is not past the
+// point where it counts is given up.
+const outcomeTime = time.Second
+
+// interrupted is the answer to a thread that was interrupted while done was awaited: success if it was published in spite of that, else
+// EINTR, and .error says whether it was.
+func (f *FS) interrupted(path string, c caller, done <-chan error) fuse.Status {
+	select {
+	case err := <-done:
+		if err == nil {
+			return fuse.OK
+		}
+		return f.refuse(path, c, afterInterrupt(err))
+	case <-time.After(outcomeTime):
+	}
+	st := f.refuse(path, c, fmt.Errorf("interrupted; whether it was published will be said here: %w", syscall.EINTR))
+	f.background.Go(func() {
+		err := <-done
+		if err == nil {
+			err = errors.New("interrupted, and published all the same")
+		} else {
+			err = afterInterrupt(err)
+		}
+		f.remember(path, c, err)
+	})
+	return st
+}
+
+// afterInterrupt is what came of something that was interrupted and failed with err.
+func afterInterrupt(err error) error {
+	outcome := "not published"
+	if errors.Is(err, registry.ErrUnknown) {
+		outcome = "it is not known whether it was published"
+	}
+	return fmt.Errorf("interrupted, and %s (%v): %w", outcome, err, syscall.EINTR)
 }

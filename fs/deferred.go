@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,7 +40,8 @@ type deferral struct {
 	path    string // for .error
 	caller  caller
 	started time.Time
-	waiting bool // a repeated request waits under the directory's lock
+	waiting bool               // a repeated request waits under the directory's lock
+	stop    context.CancelFunc // ends the work, unless it is past the point where it can be ended
 	done    chan struct{}
 	err     error // valid once done is closed
 }
@@ -58,14 +60,14 @@ func (f *FS) later(thread uint32, d *deferral, work func(context.Context) error)
 			delete(f.deferrals, t)
 		}
 	}
-	d.started, d.done = time.Now(), make(chan struct{})
+	ctx, stop := context.WithTimeout(context.Background(), publishTimeout)
+	d.started, d.done, d.stop = time.Now(), make(chan struct{}), stop
 	f.deferrals[thread] = d
 	f.deferring.Store(true)
 	f.mu.Unlock()
 	f.background.Go(func() {
 		defer close(d.done)
-		ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
-		defer cancel()
+		defer stop()
 		d.err = work(ctx)
 	})
 	return false, nil
@@ -73,14 +75,7 @@ func (f *FS) later(thread uint32, d *deferral, work func(context.Context) error)
 
 // settle waits for the outcome with the directory locked, and gives up before everything beside it is held up for long.
 func (f *FS) settle(thread uint32, d *deferral) error {
-	defer func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.deferrals[thread] == d {
-			delete(f.deferrals, thread)
-			f.deferring.Store(len(f.deferrals) > 0)
-		}
-	}()
+	defer f.settled(thread, d)
 	select {
 	case <-d.done:
 		return d.err
@@ -104,18 +99,43 @@ func (f *FS) settle(thread uint32, d *deferral) error {
 	return fmt.Errorf("still under way after %s; the outcome will be in .error/%s: %w", lockedWait, d.path, registry.ErrTimeout)
 }
 
-// awaitDeferred holds the lookup of a directory by a thread whose request on that directory is under way.
-func (f *FS) awaitDeferred(thread uint32, parent uint64, name string) {
+// settled forgets a deferral.
+func (f *FS) settled(thread uint32, d *deferral) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.deferrals[thread] == d {
+		delete(f.deferrals, thread)
+		f.deferring.Store(len(f.deferrals) > 0)
+	}
+}
+
+// awaitDeferred holds the lookup of a directory by a thread whose request on that directory is under way. A thread that is interrupted
+// is told so, and the request does not come again.
+func (f *FS) awaitDeferred(cancel <-chan struct{}, thread uint32, parent uint64, name string) fuse.Status {
 	if parent != rootNode {
-		return
+		return fuse.OK
 	}
 	f.mu.Lock()
 	d := f.deferrals[thread]
 	f.mu.Unlock()
 	if d == nil || f.nameInRoot(d.key.parent) != name {
-		return
+		return fuse.OK
 	}
-	<-d.done // bounded by publishTimeout
+	done := make(chan error, 1)
+	f.background.Go(func() { // bounded by publishTimeout
+		<-d.done
+		done <- d.err
+	})
+	err := f.outlast(cancel, thread, done, nil)
+	if !errors.Is(err, errKilled) {
+		return fuse.OK // the request comes again and is told
+	}
+	d.stop()
+	st := f.interrupted(d.path, d.caller, done)
+	if !st.Ok() {
+		f.settled(thread, d)
+	}
+	return st
 }
 
 // nameInRoot is the name of a directory of the root.

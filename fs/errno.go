@@ -16,6 +16,7 @@ var errnos = []struct {
 	err   error
 	errno syscall.Errno
 }{
+	{syscall.EINTR, syscall.EINTR}, // whatever came of it is in .error
 	{registry.ErrUnknown, syscall.EIO},
 	{registry.ErrConflict, syscall.ESTALE},
 	{registry.ErrTooLarge, syscall.EFBIG},

@@ -16,7 +16,9 @@ import (
 func (f *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	parent, thread := in.NodeId, in.Pid
 	out.Generation = 1
-	f.awaitDeferred(thread, parent, name)
+	if st := f.awaitDeferred(cancel, thread, parent, name); !st.Ok() {
+		return st
+	}
 	if st, ok := f.birthLookup(in, name, out); ok {
 		return st
 	}

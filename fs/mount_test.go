@@ -93,7 +93,7 @@ func runServer(state string) error {
 	fsys := New(store, Options{
 		History: p.history, About: p.about, Version: p.version, Previous: p.previous, Members: p.members,
 		Publish: p.publish, Edit: p.edit, Writable: p.writable, Host: "here", MaxBody: 1 << 20,
-		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }, "made": p.count},
+		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }, "made": p.count, "held": p.holding},
 		CreateByWrite: os.Getenv("CREATE_BY_WRITE") != "",
 		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})

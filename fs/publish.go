@@ -50,8 +50,8 @@ func (f *FS) publishAndWait(cancel <-chan struct{}, thread uint32, d *draft, ges
 	case err == nil:
 		return fuse.OK
 	case errors.Is(err, errKilled):
-		f.log.Warn("writer gone while its version was published", "name", d.file.String(), "writer", d.caller)
-		return fuse.EINTR
+		stop()
+		return f.interrupted(d.file.String(), d.caller, done)
 	}
 	return f.refuse(d.file.String(), d.caller, err)
 }
@@ -91,7 +91,11 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {
-		return disk.Entry{}, d.fail(err)
+		d.fail(err)
+		if errors.Is(err, context.Canceled) && !errors.Is(err, registry.ErrUnknown) && d.failed != nil {
+			d.failed = fmt.Errorf("interrupted, and not published: %w", registry.ErrTimeout) // for who tries it again
+		}
+		return disk.Entry{}, err
 	}
 	d.published(e, p.Body, a)
 	f.forgive(d.file.String())

@@ -27,6 +27,7 @@ type publisher struct {
 	down  bool
 	edges map[registry.Dependency][]registry.Edge
 	made  int // versions
+	held  int // who waits for the time that was ordered
 }
 
 func (p *publisher) writable() error {
@@ -45,17 +46,43 @@ func (p *publisher) count() []byte {
 	return strconv.AppendInt(nil, int64(p.made), 10)
 }
 
-func (p *publisher) wait(name string) {
+// wait takes the time that was ordered. Under a minute it does not care who has gone meanwhile: it is past the point where it counts.
+func (p *publisher) wait(ctx context.Context, name string) error {
 	p.mu.Lock()
 	hold := p.hold[name]
 	p.mu.Unlock()
-	if hold > 0 {
-		<-time.After(hold)
+	if hold < time.Minute {
+		ctx = context.WithoutCancel(ctx)
 	}
+	if hold > 0 {
+		p.holds(1)
+		defer p.holds(-1)
+		select {
+		case <-time.After(hold):
+		case <-ctx.Done():
+			return fmt.Errorf("store the body: %w", ctx.Err())
+		}
+	}
+	return nil
 }
 
-func (p *publisher) publish(_ context.Context, pub Publication) (disk.Entry, error) {
-	p.wait(string(pub.Name))
+func (p *publisher) holds(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held += n
+}
+
+// holding is how many wait.
+func (p *publisher) holding() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strconv.AppendInt(nil, int64(p.held), 10)
+}
+
+func (p *publisher) publish(ctx context.Context, pub Publication) (disk.Entry, error) {
+	if err := p.wait(ctx, string(pub.Name)); err != nil {
+		return disk.Entry{}, err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	file := disk.File{Kind: pub.Name.Kind(), Name: string(pub.Name)}
@@ -96,8 +123,10 @@ func (p *publisher) commit(file disk.File, body []byte, author, message string, 
 	return entries[0], nil
 }
 
-func (p *publisher) edit(_ context.Context, e Edit) error {
-	p.wait(string(e.Dependency))
+func (p *publisher) edit(ctx context.Context, e Edit) error {
+	if err := p.wait(ctx, string(e.Dependency)); err != nil {
+		return err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var edges []registry.Edge

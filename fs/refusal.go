@@ -85,7 +85,7 @@ func (f *FS) refusalText(node uint64) ([]byte, bool) {
 // reason is the error in one line, without the errno's own words at its end.
 func (r *refusal) reason() string {
 	text := strings.ReplaceAll(r.err.Error(), "\n", " ")
-	for _, e := range []error{registry.ErrInvalid, registry.ErrPermission, registry.ErrReadOnly, syscall.EPERM} {
+	for _, e := range []error{registry.ErrInvalid, registry.ErrPermission, registry.ErrReadOnly, syscall.EPERM, syscall.EINTR} {
 		text = strings.TrimSuffix(text, ": "+e.Error())
 	}
 	return text

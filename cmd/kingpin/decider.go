@@ -212,7 +212,7 @@ func runDeciderSet(ctx context.Context, inv *invocation) error {
 	return inv.changeDecider(ctx, deciderChange{
 		file: func(name, path string, p publication) error {
 			p.body, p.create = registry.FormatDecider(percent), true
-			_, err := p.write(path)
+			_, err := p.write(ctx, path)
 			return err
 		},
 		body: func(body []byte, name string) ([]byte, error) { return registry.SetDecider(body, name, percent) },

@@ -53,6 +53,7 @@ var failures = []struct {
 	inMount bool // the mount says it, so the page of commands shows it
 	silent  bool // its own words add nothing behind those of an error that wraps it
 }{
+	{errInterrupted, syscall.EINTR, "interrupted", http.StatusRequestTimeout, exitFailed, true, true},
 	{registry.ErrUnknown, syscall.EIO, "unknown", http.StatusInternalServerError, exitUnknown, true, false},
 	{registry.ErrTooLarge, syscall.EFBIG, "too_large", http.StatusRequestEntityTooLarge, exitRefused, true, false},
 	{registry.ErrNotExist, syscall.ENOENT, "not_exist", http.StatusNotFound, exitNoName, true, false},

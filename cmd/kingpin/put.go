@@ -61,8 +61,8 @@ func runPut(ctx context.Context, inv *invocation) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s was not published: %w", g, errInterrupted)
 	}
-	// From here on an interrupt does not end the program: it would leave the caller not knowing.
-	p2, err := t.publish(context.WithoutCancel(ctx), inv, p)
+	// From here on an interrupt does not end the program, which would leave the caller not knowing; it ends the gesture.
+	p2, err := t.publish(ctx, inv, p)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (t *tree) publish(ctx context.Context, inv *invocation, p publication) (pub
 	}
 	path := p.target.path(t.root)
 	before, _ := xattr(path, "version")
-	after, err := p.write(path)
+	after, err := p.write(ctx, path)
 	if err != nil {
 		return published{}, t.refused(p.target, err)
 	}
@@ -116,7 +116,7 @@ func (t *tree) publish(ctx context.Context, inv *invocation, p publication) (pub
 
 // send publishes through the control socket.
 func (t *tree) send(ctx context.Context, inv *invocation, p publication) (published, error) {
-	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), inv.duration("timeout"))
 	defer cancel()
 	if p.target.dir == registry.Decider.String() {
 		return published{}, fmt.Errorf("%s: deciders are published through a mount, and here is none: %w", p.target, registry.ErrReadOnly)
@@ -142,8 +142,13 @@ func (p publication) request() string {
 }
 
 // write makes the one gesture that publishes a file: cut it, say why and over what, write, sync, close. It returns the version
-// that the file has then.
-func (p publication) write(path string) (string, error) {
+// that the file has then. When ctx ends it is interrupted: its error, or that there is none, says what came of it.
+func (p publication) write(ctx context.Context, path string) (version string, err error) {
+	interruptible(ctx, func() { version, err = p.gesture(path) })
+	return version, err
+}
+
+func (p publication) gesture(path string) (string, error) {
 	how := os.O_WRONLY | os.O_TRUNC
 	if p.create {
 		how |= os.O_CREATE
@@ -181,10 +186,7 @@ func (p publication) writeTo(file *os.File) (string, error) {
 			return "", err
 		}
 	}
-	if _, err := file.Write(p.body); err != nil {
-		return "", err
-	}
-	if err := file.Sync(); err != nil {
+	if err := writeAll(int(file.Fd()), p.body); err != nil {
 		return "", err
 	}
 	if version, err := fxattr(int(file.Fd()), "version"); err == nil {
