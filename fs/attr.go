@@ -113,8 +113,10 @@ var fixedDirs = map[uint64]struct {
 	errorServersetNode: {"serverset", errorNode, false},
 	errorDeciderNode:   {"decider", errorNode, false},
 	errorDepNode:       {"dep", errorNode, false},
+	errorRegisterNode:  {"register", errorNode, false},
 	historyNode:        {".history", rootNode, false},
 	membersNode:        {".members", rootNode, false},
+	registerNode:       {".register", rootNode, false},
 }
 
 // attr fills the attributes of any node; ok is false for a node that is not there any more.

@@ -116,9 +116,9 @@ func (f *FS) list(node uint64, uid uint32) []listed {
 				all = append(all, listed{dir.name, id, syscall.S_IFDIR})
 			}
 		}
-	case historyNode, membersNode:
+	case historyNode, membersNode, registerNode:
 		all = append(all, f.listHidden(node)...)
-	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode:
+	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode, errorRegisterNode:
 		all = append(all, f.listRefusals(fixedDirs[node].name)...)
 	default:
 		if classify(node) == hiddenClass {

@@ -79,6 +79,10 @@ type Options struct {
 	Host          string                                                       // after the @ of authors; "": the host's name
 	Logger        *slog.Logger                                                 // nil: slog.Default()
 
+	// Knows says why a serverset that this machine does not follow is none: ErrNotExist. Any other error, or none, lets a program
+	// register in it. It may ask the network. nil: any may be one.
+	Knows func(context.Context, registry.Name) error
+
 	// What .history shows; if History is nil there is none. All four may ask the network, and end with their context.
 	History  func(context.Context, registry.Name) ([]Past, error)                             // newest first, with an error those that are here
 	About    func(context.Context, registry.Name, registry.Version) (Past, error)             // one version without its bytes
@@ -128,6 +132,8 @@ type FS struct {
 
 	history *histories
 	members *memberFiles
+	holds   *holds
+	mounted time.Time // when the keeper mounted
 
 	ending chan struct{} // closed when this server answers no more
 	swaps  swaps
@@ -187,6 +193,7 @@ func New(store *disk.Store, o Options) *FS {
 		own:           map[ownEdit]time.Time{},
 		statusByID:    map[uint64]string{},
 		members:       newMemberFiles(),
+		holds:         newHolds(),
 		ending:        make(chan struct{}),
 	}
 	if store != nil {

@@ -20,10 +20,12 @@ const (
 
 // The kinds of hidden things. They are part of the contract with a kernel that outlives this process: never renumber them.
 const (
-	pastDirKind  uint64 = iota // .history/NAME
-	pastKind                   // .history/NAME/VERSION
-	previousKind               // .history/NAME/previous
-	membersKind                // .members/NAME, with one content
+	pastDirKind     uint64 = iota // .history/NAME
+	pastKind                      // .history/NAME/VERSION
+	previousKind                  // .history/NAME/previous
+	membersKind                   // .members/NAME, with one content
+	registerDirKind               // .register/NAME
+	holdKind                      // one open file of .register/NAME/ENDPOINT
 )
 
 // hiddenID is the id of a hidden thing: a hash of what tells it from others of its kind.
@@ -51,14 +53,17 @@ func (f *FS) offers(dir uint64) bool {
 		return f.o.History != nil
 	case membersNode:
 		return f.o.Members != nil
+	case registerNode, errorRegisterNode:
+		return f.o.Register != nil
 	}
 	return true
 }
 
 // isHiddenDir says whether a hidden node is a directory.
 func (f *FS) isHiddenDir(node uint64) bool {
-	_, ok := f.historyOf(node)
-	return ok
+	_, history := f.historyOf(node)
+	_, register := f.registerOf(node)
+	return history || register
 }
 
 // listHidden is what a hidden directory holds, as far as that is known here.
@@ -71,6 +76,8 @@ func (f *FS) listHidden(node uint64) []listed {
 		}
 	case node == membersNode:
 		all = f.listMembers()
+	case node == registerNode, isHidden(node, registerDirKind):
+		all = f.listRegister(node)
 	case isHidden(node, pastDirKind):
 		if config, ok := f.historyOf(node); ok {
 			all = f.listHistory(config, f.knownPasts(config))
@@ -80,7 +87,7 @@ func (f *FS) listHidden(node uint64) []listed {
 }
 
 // lookupHidden fills the entry of a name in a hidden directory from what is known here; false if it is not.
-func (f *FS) lookupHidden(parent uint64, name string, out *fuse.EntryOut) bool {
+func (f *FS) lookupHidden(in *fuse.InHeader, parent uint64, name string, out *fuse.EntryOut) bool {
 	switch {
 	case parent == historyNode:
 		_, ok := f.store.Current(disk.File{Kind: registry.Config, Name: name})
@@ -95,6 +102,9 @@ func (f *FS) lookupHidden(parent uint64, name string, out *fuse.EntryOut) bool {
 	case isHidden(parent, pastDirKind):
 		config, ok := f.historyOf(parent)
 		return ok && f.lookupPastHere(config, name, out)
+	case isHidden(parent, registerDirKind):
+		dir, ok := f.registerOf(parent)
+		return ok && f.lookupHold(in, dir, name, out)
 	}
 	return false
 }
@@ -116,6 +126,18 @@ func (f *FS) hiddenAttr(a *fuse.Attr, node uint64) (valid time.Duration, ok bool
 		return briefly, f.o.History != nil
 	case membersKind:
 		return forever, f.membersAttr(a, node)
+	case registerDirKind:
+		_, ok := f.registerOf(node)
+		f.dirAttr(a, node, f.dirMode(), f.started)
+		return briefly, ok
+	case holdKind:
+		h, ok := f.holds.get(node)
+		if !ok {
+			fillAttr(a, node, syscall.S_IFREG|f.fileMode(registry.Config), 0, now(), f.gid())
+			return 0, f.holds.pending(node)
+		}
+		fillAttr(a, node, syscall.S_IFREG|f.fileMode(registry.Config), int64(len(f.holds.content(h))), h.created, f.gid())
+		return 0, true
 	}
 	return 0, false
 }
@@ -127,6 +149,8 @@ func (f *FS) openHidden(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenO
 		return f.openPast(cancel, in, out)
 	case membersKind:
 		return f.openMembers(in, out)
+	case holdKind:
+		return f.openHold(in, out)
 	}
 	return fuse.Status(syscall.ESTALE)
 }
@@ -144,7 +168,10 @@ func (f *FS) readHidden(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fu
 
 // releaseHidden ends a descriptor of a hidden file.
 func (f *FS) releaseHidden(in *fuse.ReleaseIn) {
-	if isHidden(in.NodeId, pastKind) {
+	switch kindOfHidden(in.NodeId) {
+	case pastKind:
 		f.history.cache.Release(in.NodeId)
+	case holdKind:
+		f.releaseHold(in)
 	}
 }

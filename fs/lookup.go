@@ -32,6 +32,9 @@ func (f *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out 
 	if f.lookup(in, parent, name, out) {
 		return fuse.OK
 	}
+	if parent == registerNode {
+		return f.lookupRegister(cancel, in, name, out)
+	}
 	if config, ok := f.historyOf(parent); ok {
 		return f.lookupPast(cancel, thread, config, name, out)
 	}
@@ -68,12 +71,12 @@ func (f *FS) lookup(in *fuse.InHeader, parent uint64, name string, out *fuse.Ent
 		}
 		return false
 	case historyNode, membersNode:
-		return f.lookupHidden(parent, name, out)
-	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode:
+		return f.lookupHidden(in, parent, name, out)
+	case errorConfigNode, errorServersetNode, errorDeciderNode, errorDepNode, errorRegisterNode:
 		return f.lookupNode(refusalID(fixedDirs[parent].name+"/"+name), out, true)
 	}
 	if classify(parent) == hiddenClass {
-		return f.lookupHidden(parent, name, out)
+		return f.lookupHidden(in, parent, name, out)
 	}
 	graph := f.store.Graph()
 	dir, ok := depByID(graph, parent)

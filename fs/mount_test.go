@@ -71,7 +71,7 @@ func runServer(state string) error {
 		return err
 	}
 	defer store.Close()
-	p := &publisher{state: state, store: store, hold: map[string]time.Duration{}, edges: map[registry.Dependency][]registry.Edge{}}
+	p := &publisher{state: state, seats: &seats{all: map[string]registered{}}, store: store, hold: map[string]time.Duration{}, edges: map[registry.Dependency][]registry.Edge{}}
 	for _, d := range store.Graph().Dirs {
 		for _, l := range d.Links {
 			p.edges[d.Name] = append(p.edges[d.Name], l.Edge)
@@ -92,6 +92,7 @@ func runServer(state string) error {
 	}
 	fsys := New(store, Options{
 		History: p.history, About: p.about, Version: p.version, Previous: p.previous, Members: p.members,
+		Register: p.register, Knows: p.knows,
 		Publish: p.publish, Edit: p.edit, Writable: p.writable, Host: "here", MaxBody: 1 << 20,
 		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }, "made": p.count, "held": p.holding},
 		CreateByWrite: os.Getenv("CREATE_BY_WRITE") != "",

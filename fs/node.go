@@ -19,11 +19,13 @@ const (
 	pokeNode      = 7
 	historyNode   = 8
 	membersNode   = 9
+	registerNode  = 10
 
 	errorConfigNode    = 16
 	errorServersetNode = 17
 	errorDeciderNode   = 18
 	errorDepNode       = 19
+	errorRegisterNode  = 20
 )
 
 // Ranges of node ids. disk allots ids from 4096 to firstHashedNode for dependencies and their links; a commit stamp is a

@@ -22,6 +22,7 @@ import (
 type publisher struct {
 	state string // the state directory; what is not in the store lives in files beside it
 	store *disk.Store
+	seats *seats
 	mu    sync.Mutex
 	hold  map[string]time.Duration // by name, or dependency
 	down  bool

@@ -33,6 +33,7 @@ var ErrNegotiation = errors.New("this version negotiates the FUSE connection dif
 // Serve answers the kernel until the tree is unmounted or ctx ends. It returns when its publications are over.
 func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 	f.mount, f.poker, f.incarnation, f.started = a.Mount, a.Poker(), uint64(a.Incarnation), time.Now()
+	f.resumeHolds(a)
 	c, err := f.takeOver(a)
 	if err != nil {
 		return fmt.Errorf("take over %s: %w", a.Mount, err)
@@ -43,6 +44,7 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 	if err := a.Ready(); err != nil {
 		return err
 	}
+	f.background.Go(func() { f.watchHolds(ctx) })
 	announced := make(chan struct{})
 	go func() {
 		defer close(announced)

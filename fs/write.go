@@ -139,6 +139,9 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	if f.born(&in.InHeader, name, false) {
 		return f.createBorn(in, name, out)
 	}
+	if isHidden(in.NodeId, registerDirKind) {
+		return f.createHold(in, name, out)
+	}
 	c := f.caller(&in.InHeader)
 	if !holdsDrafts(in.NodeId) {
 		return fuse.EPERM
@@ -167,6 +170,9 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 // Write changes the draft. It refuses what can never become a good version, because shells report a failing write and drop
 // the error of a failing close; for the same reason a decider is published by the write that ends its line.
 func (f *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	if isHidden(in.NodeId, holdKind) {
+		return f.writeHold(in, data)
+	}
 	h := f.handle(in.Fh)
 	if h == nil || h.draft == nil {
 		return 0, fuse.EIO // a draft of a server that died: saying OK would lose a write
@@ -193,6 +199,10 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	d, byHandle := f.draftOf(in)
 	size, hasSize := in.GetSize()
 	switch {
+	case isHidden(in.NodeId, holdKind) && hasSize:
+		if st := f.cutHold(in.NodeId, size); !st.Ok() {
+			return st
+		}
 	case d == nil && classify(in.NodeId) == draftClass:
 		return fuse.EIO
 	case d == nil && f.isPoker(&in.InHeader):
@@ -240,6 +250,8 @@ func (f *FS) draftOf(in *fuse.SetAttrIn) (d *draft, byHandle bool) {
 func (f *FS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	h := f.handle(in.Fh)
 	switch {
+	case isHidden(in.NodeId, holdKind):
+		return f.syncHold(cancel, in)
 	case h != nil && h.draft != nil && !h.draft.scratch:
 		return f.publishAndWait(cancel, in.Pid, h.draft, synced)
 	case h == nil && in.Fh&draftBit != 0:
@@ -253,6 +265,8 @@ func (f *FS) Fsync(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 func (f *FS) Flush(cancel <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	h := f.handle(in.Fh)
 	switch {
+	case classify(in.NodeId) == hiddenClass:
+		return fuse.OK
 	case h == nil && in.Fh&draftBit != 0:
 		return fuse.EIO
 	case h == nil || h.draft == nil || h.draft.scratch || !f.finalFlush(h.draft, in.Pid):
