@@ -322,10 +322,13 @@ func TestAHoldThatNobodyHasOpenIsGivenUp(t *testing.T) {
 	one := map[string]registered{aPlace: {Holders: 1}}
 	m.wantSeats(one)
 	path := filepath.Join(m.state, "disk", holdsFile)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var data []byte
+	eventually(t, "it is noted down", func() (noted bool) {
+		var err error
+		data, err = os.ReadFile(path)
+		return err == nil
+	})
+	var err error
 	var n noted
 	if err := json.Unmarshal(data, &n); err != nil {
 		t.Fatal(err)

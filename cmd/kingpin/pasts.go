@@ -44,6 +44,13 @@ func (s *server) showHistory(o *fs.Options) {
 		}
 		return m.Previous(ctx, name, v)
 	}
+	o.Knows = func(ctx context.Context, name registry.Name) error {
+		m, err := s.engine.soon()
+		if err != nil {
+			return err
+		}
+		return m.Knows(ctx, name)
+	}
 	o.Members = func(name registry.Name) ([]byte, bool) {
 		m, err := s.engine.soon()
 		if err != nil {

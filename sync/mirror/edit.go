@@ -177,7 +177,7 @@ func (m *Mirror) checkTarget(ctx context.Context, dep registry.Dependency, edge 
 			return fmt.Errorf("look for %s: %w", name, inTime(err))
 		}
 		if !state.Exists {
-			return fmt.Errorf("%s does not exist, kingpin create makes it: %w", name, registry.ErrNotExist)
+			return m.unknown(ctx, name)
 		}
 		return nil
 	}
@@ -192,6 +192,28 @@ func (m *Mirror) checkTarget(ctx context.Context, dep registry.Dependency, edge 
 		return fmt.Errorf("%s would hold itself: %s: %w", dep, chain(dep, path), registry.ErrInvalid)
 	}
 	return nil
+}
+
+// Knows is ErrNotExist, in words, if the registry has no node of a name.
+func (m *Mirror) Knows(ctx context.Context, name registry.Name) error {
+	state, err := m.registry.State(ctx, name.Pointer())
+	m.answered(registrySide, err)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look for %s: %w", name, inTime(err))
+	case !state.Exists:
+		return m.unknown(ctx, name)
+	}
+	return nil
+}
+
+// unknown is the error of a name that does not exist, and says which was probably meant.
+func (m *Mirror) unknown(ctx context.Context, name registry.Name) error {
+	names, err := m.registry.Names(ctx)
+	if near, ok := registry.Nearest(name, names); err == nil && ok {
+		return fmt.Errorf("%s does not exist; nearest: %s; to make it: kingpin create %s: %w", name, near, name, registry.ErrNotExist)
+	}
+	return fmt.Errorf("%s does not exist; to make it: kingpin create %s: %w", name, name, registry.ErrNotExist)
 }
 
 // path leads from one dependency to another, both included; nil if there is none.
