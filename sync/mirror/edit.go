@@ -210,7 +210,7 @@ func (m *Mirror) Knows(ctx context.Context, name registry.Name) error {
 // unknown is the error of a name that does not exist, and says which was probably meant.
 func (m *Mirror) unknown(ctx context.Context, name registry.Name) error {
 	names, err := m.registry.Names(ctx)
-	if near, ok := registry.Nearest(name, names); err == nil && ok {
+	if near, ok := registry.Nearest(string(name), names); err == nil && ok {
 		return fmt.Errorf("%s does not exist; nearest: %s; to make it: kingpin create %s: %w", name, near, name, registry.ErrNotExist)
 	}
 	return fmt.Errorf("%s does not exist; to make it: kingpin create %s: %w", name, name, registry.ErrNotExist)
