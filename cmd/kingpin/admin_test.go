@@ -145,7 +145,7 @@ func has(want ...string) func(int, string) bool {
 }
 
 // Anybody on the network could kill the Python monitor, or make it ignore all further versions.
-func TestAdminChangesNothing(t *testing.T) {
+func TestO6AdminChangesNothing(t *testing.T) {
 	s := startServer(t, nil)
 	for _, request := range []struct {
 		method, path string
@@ -175,7 +175,7 @@ func TestAdminChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAdminIsForThisMachineAlone(t *testing.T) {
+func TestX3AdminIsForThisMachineAlone(t *testing.T) {
 	if at := settings()[slices.IndexFunc(settings(), func(o option) bool { return o.name == "admin" })].value; at != "127.0.0.1:9898" {
 		t.Errorf("by default it answers at %v", at)
 	}
@@ -233,7 +233,7 @@ func TestMetricsNameNothing(t *testing.T) {
 }
 
 // A monitor whose registry cannot be opened serves what is on disk, and says so to who asks whether it is healthy.
-func TestHealthIsTrue(t *testing.T) {
+func TestO1HealthIsTrue(t *testing.T) {
 	s := startServer(t, nil)
 	if got := s.oldHealth(); got != http.StatusOK {
 		t.Errorf("healthy: %d", got)

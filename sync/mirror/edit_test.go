@@ -323,16 +323,8 @@ func TestWrongMetaconfigIsNoticed(t *testing.T) {
 		w.passes(3 * time.Hour)
 		m.said(0, "metaconfig")
 
-		metaconfig := func(name registry.Name, content string) {
-			state, err := w.reg.State(w.Context(), name.Metaconfig())
-			w.must(err)
-			next := registry.NextVersion(time.Now(), state.Version)
-			w.must(w.reg.Put(w.Context(), name.Metaconfig().Key(next), registry.Body{Data: []byte(content)}))
-			_, err = w.reg.Advance(w.Context(), name.Metaconfig(), state.Version, next, nil)
-			w.must(err)
-		}
-		metaconfig(spam, `[{"type": "config", "zk_path": `)
-		metaconfig(ham, `[{"type": "config", "zk_path": "/config/elsewhere"}]`)
+		w.publishMetaconfig(spam, `[{"type": "config", "zk_path": `)
+		w.publishMetaconfig(ham, `[{"type": "config", "zk_path": "/config/elsewhere"}]`)
 		w.passes(3 * time.Hour)
 		m.said(1, "metaconfig", string(spam))
 		m.said(1, "metaconfig", string(ham), "/config/manageddata/ham/whitelist")
