@@ -2,6 +2,7 @@
 # make fleet   a real ZooKeeper, a real S3 server and two monitors, /tmp/kingpin/a and b; Ctrl-C ends all
 # make check   everything a change must pass; installs what the tests need on Debian
 # make soak    the long tests, and some minutes of fuzzing
+# make generate   the Thrift code of the examples and the tests again, by Debian's thrift-compiler
 # make bench   our figures beside the bare thing, measured in the same run
 
 SHELL       := /bin/bash
@@ -22,7 +23,7 @@ sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
 packages  = $$(go list ./... | grep -v /integration)
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
-.PHONY: build run fleet check soak bench clean bin/kingpin bin/bench bin/fleet
+.PHONY: build run fleet check soak bench generate clean bin/kingpin bin/bench bin/fleet
 .PHONY: stages tools vet staticcheck gofmt unit conformance integration race integration-race integration-1
 
 build: bin/kingpin
@@ -125,6 +126,13 @@ bench: bin/kingpin bin/bench $(VERSITYGW)
 
 bin/bench:
 	@go build -o $@ ./integration/bench
+
+# The compiler's version is in the head of each file: another one than Debian's makes a large diff, and says so.
+generate:
+	@.ci/tools generate
+	@thrift --gen go:skip_remote -out examples/thrift examples/thrift/test_service.thrift
+	@thrift --gen go:skip_remote -out integration/storm integration/storm/storm.thrift
+	@gofmt -w examples/thrift/testservice integration/storm/stormservice
 
 clean:
 	rm -rf bin .bin
