@@ -10,9 +10,8 @@ import (
 )
 
 // attempt sends the request to one host, and waits for the answer no longer than the attempt may take. Whatever happens, the
-// connection goes back, or is closed if its stream is not known to be clean.
+// connection goes back, or is closed if its stream is not known to be clean. The load of the host has counted it already.
 func (p *Pool) attempt(ctx context.Context, t *trial, result thrift.TStruct, h *host, start time.Time) (o outcome) {
-	h.load.begin(p.at(start))
 	var r *puddle.Resource[*connection]
 	var end time.Time
 	var release func() bool // ctx no longer interrupts the connection; false: it has

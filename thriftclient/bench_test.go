@@ -3,6 +3,7 @@ package thriftclient_test
 import (
 	"context"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +44,20 @@ func one(b *testing.B, ctx context.Context, c *stormservice.StormClient, id int6
 	}
 }
 
+// cpu has a benchmark say how much of a processor a call takes in this process, which a busy machine does not change as it changes
+// the time.
+func cpu(b *testing.B) (done func()) {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := used()
+	return func() { b.ReportMetric(float64(used()-before)/float64(b.N), "cpu-ns/op") }
+}
+
 func BenchmarkOneAtATime(b *testing.B) {
 	s := process(b, storm.Options{})
 	p := open(b, thriftclient.Options{}, s.Addr)
@@ -60,6 +75,7 @@ func BenchmarkOneAtATime(b *testing.B) {
 		b.Run(run.name, func(b *testing.B) {
 			c := stormservice.NewStormClient(run.client)
 			b.ReportAllocs()
+			defer cpu(b)()
 			for i := range b.N {
 				one(b, run.ctx, c, int64(i))
 			}
@@ -87,6 +103,7 @@ func Benchmark64CallersOn8Servers(b *testing.B) {
 	} {
 		b.Run(run.name, func(b *testing.B) {
 			b.ReportAllocs()
+			defer cpu(b)()
 			var next atomic.Int32
 			b.SetParallelism(callers / 2) // times the processors, of which there are two in most places
 			b.RunParallel(func(pb *testing.PB) {

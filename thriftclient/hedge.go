@@ -52,52 +52,80 @@ func (g *hedger) executor(method string) failsafe.Executor[*hedged] {
 
 // attempt is one attempt or two. When it returns, none of them is running: the arguments belong to the caller again.
 func (g *hedger) attempt(ctx context.Context, t *trial, h *host, now time.Time) outcome {
-	var mu sync.Mutex // guards t, and what is running
-	running := 0
-	var all sync.WaitGroup
-	all.Add(1) // ours: a hedge that begins late adds itself before we are done
-	best, err := g.executor(t.method).WithContext(ctx).GetWithExecution(func(e failsafe.Execution[*hedged]) (*hedged, error) {
-		mu.Lock()
-		target, start := h, now
-		if e.IsHedge() {
-			start = time.Now()
-			if target = g.other(t, start); target == nil {
-				mu.Unlock()
-				return &hedged{outcome: outcome{ending: unsent, err: ErrNoHosts}}, nil
-			}
-			g.pool.metrics.Observe(Event{Kind: Hedged, Method: t.method, Host: target.endpoint})
-		}
-		t.take(target)
-		snapshot := *t
-		running++
-		all.Add(1)
-		mu.Unlock()
-		defer all.Done()
-
-		one := &hedged{result: twin(t.result)}
-		one.outcome = g.pool.attempt(e.Context(), &snapshot, one.result, target, start)
-		mu.Lock()
-		defer mu.Unlock()
-		running--
-		t.count(one.outcome)
-		one.final = one.ending == answered || one.ending == unwritable || running == 0
-		return one, nil
-	})
-	all.Done()
-	all.Wait()
-	switch {
-	case best == nil || err != nil && ctx.Err() != nil: // cancelled from outside
+	d := &duel{hedger: g, trial: t, first: h, start: now}
+	best, _ := g.executor(t.method).WithContext(ctx).GetWithExecution(d.attempt)
+	d.end()
+	if best == nil { // ctx was over before there was a result
 		return outcome{ending: cancelled, sent: t.sends > 0, err: context.Cause(ctx)}
-	case best.ending == answered && best.result != nil:
+	}
+	if best.ending == answered && best.result != nil {
 		reflect.ValueOf(t.result).Elem().Set(reflect.ValueOf(best.result).Elem())
 	}
 	return best.outcome
 }
 
-// other is a host for the hedge; nil if there is none but those that are being tried.
-func (g *hedger) other(t *trial, now time.Time) *host {
-	p := g.pool
-	return p.choose.choose(p.set.Load(), p.at(now), t.tried, p.eject.panicking.Load())
+// duel is what the attempts have in common.
+type duel struct {
+	*hedger
+	first   *host
+	start   time.Time
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	trial   *trial
+	count   int  // of those that are running
+	started bool // one of them has been
+	over    bool // none may begin any more
+}
+
+func (d *duel) attempt(e failsafe.Execution[*hedged]) (*hedged, error) {
+	target, start, snapshot := d.begin(e.IsHedge())
+	if target == nil {
+		return &hedged{outcome: outcome{ending: unsent, err: ErrNoHosts}}, nil
+	}
+	defer d.running.Done()
+	one := &hedged{result: twin(snapshot.result)}
+	one.outcome = d.pool.attempt(e.Context(), &snapshot, one.result, target, start)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count--
+	d.trial.count(one.outcome)
+	one.final = one.ending == answered || one.ending == unwritable || d.count == 0
+	return one, nil
+}
+
+// begin finds a host for an attempt; there is none if all are being tried, or if it comes too late.
+func (d *duel) begin(hedge bool) (target *host, start time.Time, snapshot trial) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over {
+		return nil, start, trial{}
+	}
+	target, start = d.first, d.start
+	if hedge {
+		start = time.Now()
+		if target = d.pool.claim(d.pool.set.Load(), d.pool.at(start), d.trial.tried); target == nil {
+			return nil, start, trial{}
+		}
+		d.pool.metrics.Observe(Event{Kind: Hedged, Method: d.trial.method, Host: target.endpoint})
+	}
+	d.trial.take(target)
+	d.count++
+	d.started = true
+	d.running.Add(1)
+	return target, start, *d.trial
+}
+
+// end waits for the loser, which has been interrupted.
+func (d *duel) end() {
+	d.mu.Lock()
+	d.over = true
+	d.mu.Unlock()
+	d.running.Wait()
+	if !d.started { // the first host was chosen for nothing
+		d.first.load.drop()
+		d.pool.eject.probed(d.first, false, d.pool.now())
+	}
 }
 
 // twin is an empty result of the same type.

@@ -28,11 +28,17 @@ type load struct {
 	stamp atomic.Int64  // instant that mean is of
 }
 
-func (l *load) begin(now instant) {
-	if l.inflight.Add(1) == 1 {
+// begin takes note of one more call in flight, and says how many there are.
+func (l *load) begin(now instant) int64 {
+	n := l.inflight.Add(1)
+	if n == 1 {
 		l.busy.Store(int64(now))
 	}
+	return n
 }
+
+// drop takes back a begin.
+func (l *load) drop() { l.inflight.Add(-1) }
 
 // end takes note of one call less in flight. What the host has answered says how fast it is; what it has not says that it is at
 // least so slow.
@@ -49,7 +55,7 @@ func (l *load) end(now instant, took time.Duration, spoke bool) {
 		mean = latest
 	case spoke:
 		// latency has brought mean down already by the time that has passed; what it lost, the latest one fills up.
-		mean += latest * (1 - math.Exp(-float64(now-instant(l.stamp.Load()))/float64(decay)))
+		mean += latest * (1 - left(now-instant(l.stamp.Load())))
 		mean = max(mean, latest)
 	default:
 		return
@@ -64,7 +70,16 @@ func (l *load) latency(now instant) float64 {
 	if mean == 0 {
 		return 0
 	}
-	return mean * math.Exp(-float64(now-instant(l.stamp.Load()))/float64(decay))
+	return mean * left(now-instant(l.stamp.Load()))
+}
+
+// left is the say that a latency has after some time.
+func left(age instant) float64 {
+	x := float64(age) / float64(decay)
+	if x < 0.01 {
+		return 1 - x // which is what exp is there, but for the fourth digit, and takes no time
+	}
+	return math.Exp(-x)
 }
 
 // silence is for how long the host owes us an answer without having given any.

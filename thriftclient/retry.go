@@ -120,17 +120,19 @@ func (p *Pool) begin(ctx context.Context, t *trial) error {
 	return nil
 }
 
-// pick chooses a host that was not tried in this round. When all were, it waits a moment and begins the next round.
+// pick chooses a host that was not tried in this round, and counts the call as one in flight there. When all were tried, it waits a
+// moment and begins the next round.
 func (p *Pool) pick(ctx context.Context, t *trial, now time.Time) (*host, error) {
 	at := p.at(now)
 	if h := p.eject.probe(at, t.repeat, t.tried); h != nil {
+		h.load.begin(at)
 		return h, nil
 	}
 	set := p.set.Load()
 	if len(set.all) == 0 {
 		return nil, p.noHosts()
 	}
-	if h := p.choose.choose(set, at, t.tried, p.eject.panicking.Load()); h != nil {
+	if h := p.claim(set, at, t.tried); h != nil {
 		return h, nil
 	}
 	t.rounds++
@@ -140,7 +142,21 @@ func (p *Pool) pick(ctx context.Context, t *trial, now time.Time) (*host, error)
 			return nil, err
 		}
 	}
-	return p.choose.choose(set, p.now(), nil, p.eject.panicking.Load()), nil
+	return p.claim(set, p.now(), nil), nil
+}
+
+// claims is how often to choose again when somebody else was faster to have the last connection of a host.
+const claims = 3
+
+// claim chooses a host and counts the call there; nil if all were tried.
+func (p *Pool) claim(set *hosts, now instant, tried []*host) *host {
+	for n := 1; ; n++ {
+		h := p.choose.choose(set, now, tried, p.eject.panicking.Load())
+		if h == nil || h.load.begin(now) <= h.most || n == claims {
+			return h
+		}
+		h.load.drop()
+	}
 }
 
 // again says whether there may be another attempt after this one, and waits for its time. What was not sent goes to another host at

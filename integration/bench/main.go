@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/kingpinfs/kingpin/integration"
+	"github.com/kingpinfs/kingpin/integration/storm"
 )
 
 // bench is one run: what it was told, and what it has measured so far.
@@ -31,12 +32,19 @@ type bench struct {
 }
 
 func main() {
+	if served, err := storm.Main(); served { // this process is to be a Thrift server
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	b := &bench{}
 	flag.StringVar(&b.kingpin, "kingpin", "bin/kingpin", "the `binary` to measure")
 	flag.IntVar(&b.names, "names", 10_000, "`how many` configs a machine follows")
 	flag.IntVar(&b.rounds, "rounds", 5, "`how often` each figure is measured; the median counts")
 	flag.DurationVar(&b.idle, "idle", 30*time.Second, "`how long` to look at an idle monitor")
-	flag.StringVar(&b.only, "only", "", "the `part` to measure: reads, publishes, scale or fleet")
+	flag.StringVar(&b.only, "only", "", "the `part` to measure: reads, publishes, scale, fleet or thrift")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -59,7 +67,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	parts := []struct {
 		name    string
 		measure func(context.Context) error
-	}{{"reads", b.reads}, {"publishes", b.publishes}, {"scale", b.scale}, {"fleet", b.fleets}}
+	}{{"reads", b.reads}, {"publishes", b.publishes}, {"scale", b.scale}, {"fleet", b.fleets}, {"thrift", b.thrift}}
 	for _, part := range parts {
 		if b.only != "" && b.only != part.name {
 			continue

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
+
+	"github.com/kingpinfs/kingpin/integration/storm"
+	"github.com/kingpinfs/kingpin/integration/storm/stormservice"
+	"github.com/kingpinfs/kingpin/thriftclient"
+)
+
+const (
+	thriftServers = 8
+	thriftCallers = 64
+	thriftBursts  = 8     // of each side in a round, in turn: a machine is not equally fast for long
+	thriftCalls   = 1000  // of a caller in a burst, one at a time
+	thriftBusy    = 200   // of each of many callers in a burst
+	thriftAllocs  = 10000 // calls over which allocations are counted
+
+	stormServers = 10
+	stormCallers = 8
+	stormWork    = time.Millisecond // of a server for one call
+	stormGrace   = 2 * time.Second  // from a fault until the latency should be as before
+	stormLook    = 2 * time.Second
+	stormRounds  = 3
+)
+
+// thrift compares a pool with bare clients, and with itself after a fault.
+func (b *bench) thrift(ctx context.Context) error {
+	var servers []*storm.Process
+	defer func() {
+		for _, s := range servers {
+			s.Kill()
+		}
+	}()
+	for len(servers) < thriftServers {
+		s, err := storm.Start(storm.Options{})
+		if err != nil {
+			return err
+		}
+		servers = append(servers, s)
+	}
+	if err := b.thriftSingle(ctx, servers[0].Addr); err != nil {
+		return err
+	}
+	if err := b.thriftMany(ctx, servers); err != nil {
+		return err
+	}
+	for _, fault := range []string{"killed", "black-holed"} {
+		if err := b.thriftFault(ctx, fault); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bareThrift is a client as one writes it without a pool.
+func bareThrift(addr string) (client *thrift.TStandardClient, done func() error, err error) {
+	socket := thrift.NewTSocketConf(addr, &thrift.TConfiguration{ConnectTimeout: time.Second, SocketTimeout: 5 * time.Second})
+	if err := socket.Open(); err != nil {
+		return nil, nil, err
+	}
+	p := thrift.NewTBinaryProtocolConf(thrift.NewTBufferedTransport(socket, 4096), nil)
+	return thrift.NewTStandardClient(p, p), socket.Close, nil
+}
+
+func openThrift(ctx context.Context, addrs ...string) (*thriftclient.Pool, error) {
+	p, err := thriftclient.OpenSource(thriftclient.Static(addrs...), thriftclient.Options{Idempotent: []string{"echo"}})
+	if err == nil {
+		err = p.Wait(ctx)
+	}
+	return p, err
+}
+
+// burst makes calls, one after the other, and says how long one took.
+func burst(ctx context.Context, c thrift.TClient, calls int) (time.Duration, error) {
+	client := stormservice.NewStormClient(c)
+	start := time.Now()
+	for id := range int64(calls) {
+		if answer, err := client.Echo(ctx, id, 0, nil); err != nil || answer.ID != id {
+			return 0, fmt.Errorf("call %d: %v, %w", id, answer, err)
+		}
+	}
+	return time.Since(start) / time.Duration(calls), nil
+}
+
+func (b *bench) thriftSingle(ctx context.Context, addr string) error {
+	bare, done, err := bareThrift(addr)
+	if err != nil {
+		return err
+	}
+	defer done()
+	pool, err := openThrift(ctx, addr)
+	if err != nil {
+		return err
+	}
+	defer pool.Close(ctx)
+	clients := []thrift.TClient{pool, bare}
+	series := make([][]time.Duration, len(clients))
+	for range b.rounds * thriftBursts {
+		for i, c := range clients {
+			took, err := burst(ctx, c, thriftCalls)
+			if err != nil {
+				return err
+			}
+			series[i] = append(series[i], took)
+		}
+	}
+	b.compare("Thrift call, one at a time (bare: TStandardClient)", "1.05", series[0], series[1])
+	var allocations [2]float64
+	for i, c := range clients {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := burst(ctx, c, thriftAllocs); err != nil {
+			return err
+		}
+		runtime.ReadMemStats(&after)
+		allocations[i] = float64(after.Mallocs-before.Mallocs) / thriftAllocs
+	}
+	b.add(row{"  allocations", fmt.Sprintf("%.1f", allocations[0]), fmt.Sprintf("%.1f", allocations[1]),
+		fmt.Sprintf("+%.1f", allocations[0]-allocations[1]), "+4"})
+	return nil
+}
+
+func (b *bench) thriftMany(ctx context.Context, servers []*storm.Process) error {
+	var addrs []string
+	for _, s := range servers {
+		addrs = append(addrs, s.Addr)
+	}
+	pool, err := openThrift(ctx, addrs...)
+	if err != nil {
+		return err
+	}
+	defer pool.Close(ctx)
+	ours, bare := make([]thrift.TClient, thriftCallers), make([]thrift.TClient, thriftCallers)
+	for i := range bare {
+		client, done, err := bareThrift(addrs[i%len(addrs)])
+		if err != nil {
+			return err
+		}
+		defer done()
+		ours[i], bare[i] = pool, client
+	}
+	var series [2][]time.Duration
+	for range b.rounds * thriftBursts {
+		for i, clients := range [][]thrift.TClient{ours, bare} {
+			took, err := together(ctx, clients)
+			if err != nil {
+				return err
+			}
+			series[i] = append(series[i], took)
+		}
+	}
+	b.compare("Thrift call, 64 callers on 8 servers (bare: 64 TStandardClients)", "1.05", series[0], series[1])
+	return nil
+}
+
+// together has all clients call at the same time, and says how long a call took of the time of all.
+func together(ctx context.Context, clients []thrift.TClient) (time.Duration, error) {
+	errs := make([]error, len(clients))
+	var all sync.WaitGroup
+	start := time.Now()
+	for i, c := range clients {
+		all.Go(func() { _, errs[i] = burst(ctx, c, thriftBusy) })
+	}
+	all.Wait()
+	return time.Since(start) / time.Duration(thriftBusy*len(clients)), errors.Join(errs...)
+}
+
+// thriftFault compares the p99 from two seconds after a fault of one of ten servers with that before it.
+func (b *bench) thriftFault(ctx context.Context, fault string) error {
+	var before, after []time.Duration
+	for range min(b.rounds, stormRounds) {
+		healthy, faulty, err := stormRound(ctx, fault)
+		if err != nil {
+			fmt.Printf("one of ten %s: %v\n", fault, err)
+			return nil // no root, no cable to cut
+		}
+		before, after = append(before, healthy), append(after, faulty)
+	}
+	b.compare("Thrift p99, 2 s after one of ten servers is "+fault+" (bare: before)", "2", after, before)
+	return nil
+}
+
+func stormRound(ctx context.Context, fault string) (before, after time.Duration, err error) {
+	var servers []*storm.Process
+	defer func() {
+		for _, s := range servers {
+			s.Kill()
+		}
+	}()
+	strike := func() error { servers[0].Kill(); return nil }
+	if fault == "black-holed" {
+		far, err := storm.StartFar(storm.Options{})
+		if err != nil {
+			return 0, 0, err
+		}
+		servers, strike = append(servers, far.Process), far.Cut
+	}
+	for len(servers) < stormServers {
+		s, err := storm.Start(storm.Options{})
+		if err != nil {
+			return 0, 0, err
+		}
+		servers = append(servers, s)
+	}
+	var addrs []string
+	for _, s := range servers {
+		addrs = append(addrs, s.Addr)
+	}
+	pool, err := openThrift(ctx, addrs...)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer pool.Close(ctx)
+	if _, err := stormLoad(ctx, pool, stormLook/2); err != nil { // nobody has been called so far
+		return 0, 0, err
+	}
+	if before, err = stormLoad(ctx, pool, stormLook); err != nil {
+		return 0, 0, err
+	}
+	if err := strike(); err != nil {
+		return 0, 0, err
+	}
+	if _, err := stormLoad(ctx, pool, stormGrace); err != nil {
+		return 0, 0, err
+	}
+	after, err = stormLoad(ctx, pool, stormLook)
+	return before, after, err
+}
+
+// stormLoad calls for a while, and says what the p99 was. An error is one of a call.
+func stormLoad(ctx context.Context, pool *thriftclient.Pool, d time.Duration) (time.Duration, error) {
+	took, errs := make([][]time.Duration, stormCallers), make([]error, stormCallers)
+	var all sync.WaitGroup
+	until := time.Now().Add(d)
+	for i := range stormCallers {
+		all.Go(func() {
+			client := stormservice.NewStormClient(pool)
+			for start := time.Now(); start.Before(until) && errs[i] == nil; start = time.Now() {
+				_, errs[i] = client.Echo(ctx, int64(i), int32(stormWork.Microseconds()), nil)
+				took[i] = append(took[i], time.Since(start))
+			}
+		})
+	}
+	all.Wait()
+	sorted := slices.Sorted(slices.Values(slices.Concat(took...)))
+	return sorted[len(sorted)*99/100], errors.Join(errs...)
+}
