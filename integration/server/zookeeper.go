@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,13 +24,14 @@ const jars = "/usr/share/java/zookeeper.jar:/usr/share/java/netty-codec.jar:/usr
 // startTime is what a server is given to answer. It takes one second on an idle machine.
 const startTime = time.Minute
 
-// ZooKeeper is one standalone server. It can be stopped and started again, at the same address and with the same data.
+// ZooKeeper is one server, alone or of an Ensemble. It can be stopped and started again, at the same address and with the same data.
 type ZooKeeper struct {
 	Addr   string // host:port
 	Secure string // that of its TLS port, if config names a key store
 
 	dir     string
 	config  []string
+	id      int // in an ensemble, from 1; 0: it is alone
 	process *process
 }
 
@@ -109,19 +111,21 @@ func (z *ZooKeeper) Start() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	err := z.process.ready(ctx, func() error {
-		said, err := z.Command("ruok")
-		if err == nil && said != "imok" {
-			err = fmt.Errorf("it says %q", said)
-		}
-		return err
-	})
-	if err != nil {
+	if err := z.process.ready(ctx, z.answers); err != nil {
 		z.Kill()
 		log, _ := os.ReadFile(z.log())
 		return fmt.Errorf("start ZooKeeper at %s: %w\n%s", z.Addr, err, log[max(0, len(log)-4000):])
 	}
 	return nil
+}
+
+// answers says whether it serves: a server of an ensemble does not while there is no leader.
+func (z *ZooKeeper) answers() error {
+	said, err := z.Command("srvr")
+	if err == nil && !strings.Contains(said, "Mode: ") {
+		err = fmt.Errorf("it says %q", said)
+	}
+	return err
 }
 
 func (z *ZooKeeper) launch() error {
@@ -132,6 +136,13 @@ func (z *ZooKeeper) launch() error {
 	if err := os.WriteFile(config, []byte(z.Config()), 0o644); err != nil {
 		return err
 	}
+	main := "org.apache.zookeeper.server.ZooKeeperServerMain"
+	if z.id > 0 {
+		main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+		if err := os.WriteFile(filepath.Join(z.data(), "myid"), []byte(strconv.Itoa(z.id)), 0o644); err != nil {
+			return err
+		}
+	}
 	log, err := os.OpenFile(z.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -139,7 +150,7 @@ func (z *ZooKeeper) launch() error {
 	defer log.Close()
 	cmd := exec.Command("java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dzookeeper.forceSync=no", "-Dzookeeper.preAllocSize=1024", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-		"-cp", jars, "org.apache.zookeeper.server.ZooKeeperServerMain", config)
+		"-cp", jars, main, config)
 	cmd.Stdout, cmd.Stderr = log, log
 	z.process, err = start(cmd)
 	return err
@@ -213,17 +224,4 @@ func (z *ZooKeeper) Command(word string) (string, error) {
 	}
 	said, err := io.ReadAll(conn)
 	return string(said), err
-}
-
-// Ephemerals are the nodes that go with the sessions that have made them, below a path.
-func (z *ZooKeeper) Ephemerals(below string) ([]string, error) {
-	said, err := z.Command("dump")
-	var paths []string
-	for line := range strings.Lines(said) {
-		if path := strings.TrimSpace(line); strings.HasPrefix(path, below) {
-			paths = append(paths, path)
-		}
-	}
-	slices.Sort(paths)
-	return paths, err
 }
