@@ -60,6 +60,7 @@ var arrows = map[string][]string{
 	"integration/bench":     {"integration", "integration/server", "registry", "registry/decider", "registry/manageddata", "registry/embedded", "thriftclient", "integration/storm", "integration/storm/stormservice", aws, thrift, zk, sys},
 	"integration/fleet":     {"integration", "integration/server"},
 	"integration/server":    {},
+	"examples":              {"registry/decider"},
 
 	"thriftclient/prometheus":        {"thriftclient", thrift, prometheus},
 	"examples/thrift/client":         {"thriftclient", "examples/thrift/testservice"},
