@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/sync/mirror"
@@ -56,7 +57,11 @@ func (s *server) putDependency(r *http.Request) (any, error) {
 
 func (s *server) deleteDependency(r *http.Request) (any, error) {
 	return s.onDependency(r, "deleted", func(ctx context.Context, m *mirror.Mirror, d registry.Dependency) error {
-		return m.DeleteDependency(ctx, d)
+		err := m.DeleteDependency(ctx, d)
+		if errors.Is(err, registry.ErrNotExist) {
+			err = hint(err, s.nearEdges(ctx, m, []registry.Edge{registry.Edge(d)})...)
+		}
+		return err
 	})
 }
 
@@ -86,8 +91,8 @@ func (s *server) onMembers(r *http.Request, done string, change func(*mirror.Mir
 	}
 	return s.onDependency(r, done, func(ctx context.Context, m *mirror.Mirror, d registry.Dependency) error {
 		err := change(m, ctx, d, edges...)
-		if errors.Is(err, registry.ErrNotExist) {
-			err = hint(err, s.nearEdges(ctx, m, edges)...)
+		if errors.Is(err, registry.ErrNotExist) && !strings.Contains(err.Error(), "nearest: ") {
+			err = hint(err, s.nearEdges(ctx, m, append(edges, registry.Edge(d)))...)
 		}
 		return err
 	}, "members", edges)

@@ -150,7 +150,8 @@ func (s *server) getRegistryName(r *http.Request) (any, error) {
 	for _, n := range names {
 		if string(n) == word {
 			known.Exists, known.Kind = true, n.Kind().String()
-			_, known.Followed = s.followed()[n]
+			here, followed := s.followed()[n]
+			known.Followed = followed && len(here.Dependencies) > 0 // one that is in none is about to go
 		}
 	}
 	if !known.Exists {

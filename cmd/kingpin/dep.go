@@ -145,7 +145,7 @@ func runDepWhy(ctx context.Context, inv *invocation) error {
 	found := g.paths(g.roots(t.rootDependencies()), to.name)
 	switch {
 	case len(found) == 0 && to.dir == depDir:
-		return fmt.Errorf("%w: no dependency of this machine holds %s", registry.ErrNotExist, to.name)
+		return t.unheld(ctx, inv, to.name)
 	case len(found) == 0 && to.name == string(registry.DeciderName):
 		inv.say("%s is in no dependency; every machine follows it", to.name)
 	case len(found) == 0:
@@ -163,6 +163,18 @@ func runDepWhy(ctx context.Context, inv *invocation) error {
 			fmt.Fprintln(w, strings.Join(p, " > "))
 		}
 	}})
+}
+
+// unheld is why a dependency is not one of this machine's.
+func (t *tree) unheld(ctx context.Context, inv *invocation, dependency string) error {
+	g, err := t.graph(ctx, inv, true)
+	if err != nil {
+		return err
+	}
+	if _, ok := g[dependency]; !ok {
+		return g.missing(dependency)
+	}
+	return t.notHere(dependency, g.holders(dependency))
 }
 
 func runDepAdd(ctx context.Context, inv *invocation) error {
@@ -198,7 +210,9 @@ func (t *tree) edit(inv *invocation) (dependency string, members []string, err e
 		if g.version != "" || g.dir == registry.Decider.String() {
 			return "", nil, wrongUsage("%s cannot be a member of a dependency: configs, serversets and dependencies can", word)
 		}
-		members = append(members, g.name)
+		if !slices.Contains(members, g.name) {
+			members = append(members, g.name)
+		}
 	}
 	return dependency, members, nil
 }
@@ -222,14 +236,15 @@ func runDepRm(ctx context.Context, inv *invocation) error {
 	if _, ok := g[d]; !ok {
 		return g.missing(d)
 	}
+	for _, m := range members {
+		if !slices.Contains(g[d], m) {
+			return notMember(d, m, g[d])
+		}
+	}
 	after := g.without(d, members).names(d)
 	lost := slices.DeleteFunc(g.names(d), func(n string) bool { return slices.Contains(after, n) })
-	shown := strings.Join(lost[:min(len(lost), maxLost)], ", ")
-	if len(lost) > maxLost {
-		shown += ", ..."
-	}
 	if len(lost) > 0 {
-		inv.say("every machine that has %s loses %s, unless it has them otherwise: %s", d, count(len(lost), "name"), shown)
+		inv.say("every machine that has %s loses %s, unless it has them otherwise: %s", d, count(len(lost), "name"), some(lost, maxLost))
 	} else {
 		inv.say("no machine that has %s loses a name", d)
 	}
@@ -247,6 +262,15 @@ func runDepRm(ctx context.Context, inv *invocation) error {
 	}
 	t.settle(ctx, now, members, false)
 	return inv.emit(output{json: now, names: now.Members})
+}
+
+// notMember is the error of who would leave a dependency in which it is not.
+func notMember(dependency, name string, members []string) error {
+	err := fmt.Errorf("%w: %s is not in %s", registry.ErrNotExist, name, dependency)
+	if near, ok := registry.Nearest(name, members); ok {
+		return hint(err, "nearest: "+near)
+	}
+	return hint(err, "its members: kingpin dep ls "+dependency)
 }
 
 // settle waits until the mount shows that members have come or gone.

@@ -180,6 +180,11 @@ func (g graph) tree(root string, above ...string) treeNode {
 	return node
 }
 
+// holders are the dependencies that hold a name or a dependency themselves, sorted.
+func (g graph) holders(edge string) []string {
+	return slices.DeleteFunc(g.dependencies(), func(d string) bool { return !slices.Contains(g[d], edge) })
+}
+
 // dependencies of the graph, sorted.
 func (g graph) dependencies() []string { return slices.Sorted(maps.Keys(g)) }
 

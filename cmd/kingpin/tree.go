@@ -267,14 +267,19 @@ func (t *tree) elsewhere(ctx context.Context, name string) error {
 		return hint(fmt.Errorf("%s exists and is followed here, but has not arrived: %w", name, registry.ErrNotExist),
 			"why: kingpin status "+name)
 	}
+	return t.notHere(name, known.Dependencies)
+}
+
+// notHere is the error of what exists in the registry, where these hold it, and is not for this machine.
+func (t *tree) notHere(name string, holders []string) error {
 	roots := t.rootDependencies()
 	if len(roots) == 0 {
 		roots = []string{"DEPENDENCY"}
 	}
 	err := fmt.Errorf("%s exists, but no dependency of this machine (%s) holds it", name, strings.Join(roots, ", "))
 	hints := []string{"try: kingpin dep add " + roots[0] + " " + name}
-	if len(known.Dependencies) > 0 {
-		hints = append(hints, "held by: "+strings.Join(known.Dependencies, ", "))
+	if len(holders) > 0 {
+		hints = append(hints, "held by: "+strings.Join(holders, ", "))
 	}
 	return hint(remote{err.Error(), registry.ErrNotExist}, hints...)
 }

@@ -15,13 +15,14 @@ func (m *Mirror) logCondition(f *follower, before Condition, w word, err error) 
 	// That a neighbour is away was said once, for all names.
 	apart := !errors.Is(err, registry.ErrUnreachable)
 	m.mu.Lock()
-	now, reason, implied, warned := f.condition, f.reason, f.implied, f.warned
+	now, reason, implied, warned, leaving := f.condition, f.reason, f.implied, f.warned, !f.leaving.IsZero()
 	behind := now == Stale || now == Pending
 	f.warned = behind && (warned || apart)
 	m.mu.Unlock()
 	switch {
 	case behind && !warned && apart:
 		m.log.Warn("not up to date", "name", f.name, "version", w.version, "error", err)
+	case leaving: // what becomes of it matters to nobody
 	case now == Held && before != Held:
 		m.counters.holds.Add(1)
 		about := []any{"name", f.name, "reason", reason}
