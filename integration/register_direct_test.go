@@ -223,7 +223,7 @@ func TestRegisterWhileHealthy(t *testing.T) {
 func TestRegisterOnTheWorstDay(t *testing.T) {
 	f := startService(t)
 	f.zk.Kill()
-	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--interval", "100ms", "--", "sleep", "600")
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--interval", "100ms", "--drain", "0s", "--", "sleep", "600")
 	eventually(t, "it waits", func() bool { return strings.Contains(r.out.String(), "pending") })
 	f.startZooKeeper(t)
 	eventually(t, "it is registered", f.somebody(t))

@@ -1,0 +1,142 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// registrar keeps a service registered by the mount of a machine.
+func (m *Monitor) registrar(t *testing.T, args ...string) *registrar {
+	t.Helper()
+	return register(t, m.Env(), args...)
+}
+
+// standing is what a machine says of an endpoint that is held on it: its state, "" if there is none.
+func (m *Monitor) standing(endpoint string) (state, node string) {
+	data, err := os.ReadFile(m.Path(".status", "registrations.json"))
+	var all []struct{ Endpoint, State, Node string }
+	if err != nil || json.Unmarshal(data, &all) != nil {
+		return "", ""
+	}
+	for _, r := range all {
+		if r.Endpoint == endpoint {
+			return r.State, r.Node
+		}
+	}
+	return "", ""
+}
+
+// neverTwice watches ZooKeeper during a story in which the service never leaves: it has one node all the time.
+func (f *fleet) neverTwice(t *testing.T, story func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for ctx.Err() == nil {
+			if nodes := f.registered(t); len(nodes) != 1 {
+				t.Errorf("registered are %q, want one", nodes)
+				return
+			}
+			select {
+			case <-time.After(10 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	})
+	story()
+	cancel()
+	watching.Wait()
+}
+
+// TestRegistrationOutlivesTheServer: the server of a monitor is killed, and replaced by an upgrade. The service that is held through
+// its mount is there all the time, once, though the session of the server that was killed lives on.
+func TestRegistrationOutlivesTheServer(t *testing.T) {
+	const endpoint = "10.1.2.3:9090"
+	f := startService(t)
+	a, b := f.machine(t), f.machine(t)
+	a.registrar(t, "--port", "9090", "--host", "10.1.2.3", "--weight", "7", "--label", "zone=a")
+	eventually(t, "it is registered", f.somebody(t))
+	eventually(t, "b shows it", func() bool { return b.shows("serverset/"+userSet, endpoint+"\n") })
+	_, first := a.standing(endpoint)
+	f.neverTwice(t, func() {
+		pid, err := a.Server()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the next server has it registered", func() bool {
+			state, node := a.standing(endpoint)
+			return state == "registered" && node != first
+		})
+		_, second := a.standing(endpoint)
+		kingpin(t, a, "upgrade")
+		eventually(t, "the upgraded one has it registered", func() bool {
+			state, node := a.standing(endpoint)
+			return state == "registered" && node != second
+		})
+		<-time.After(sessionTime) // of those that are gone
+	})
+	if members := read(t, b.Path(".members", userSet)); !strings.Contains(members, `"weight": 7`) || !strings.Contains(members, `"zone": "a"`) {
+		t.Errorf("b says of its members\n%s", members)
+	}
+}
+
+// sessionTime is longer than a session lives on after its client has died.
+const sessionTime = 18 * time.Second
+
+// TestRegistrationOutlivesTheMonitor: the monitor is stopped, which takes the service out, and started again, which brings it back.
+func TestRegistrationOutlivesTheMonitor(t *testing.T) {
+	f := startService(t)
+	o := f.site(t)
+	m := startMonitor(t, o)
+	r := m.registrar(t, "--port", "9090", "--host", "10.1.2.3", "--drain", "0s", "--", "sleep", "600")
+	eventually(t, "it is registered", f.somebody(t))
+	stop(t, m)
+	if nodes := f.registered(t); len(nodes) != 0 {
+		t.Errorf("the monitor was stopped, and left %q behind", nodes)
+	}
+	startMonitor(t, o)
+	eventually(t, "it is registered again", f.somebody(t))
+	if !r.running() {
+		t.Error("the service has ended meanwhile")
+	}
+}
+
+// TestHoldOnTheWorstDay: to hold a file while ZooKeeper is away succeeds, and is pending; fsync waits, and says so when that takes
+// too long. When ZooKeeper is back the service is registered. Killed, it is gone at once.
+func TestHoldOnTheWorstDay(t *testing.T) {
+	const endpoint = "10.1.2.3:9090"
+	f := startService(t)
+	m := f.machine(t)
+	f.zk.Kill()
+	hold := m.Command(t.Context(), "register", "--service", "user", "--env", "prod", "--port", "9090", "--host", "10.1.2.3", "--quiet")
+	var out bytes.Buffer
+	hold.Stderr = &out
+	if err := hold.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { hold.Process.Kill(); hold.Wait() }()
+	eventually(t, "it is pending", func() bool { state, _ := m.standing(endpoint); return state == "pending" })
+	f.startZooKeeper(t)
+	eventually(t, "it is registered", f.somebody(t))
+	hold.Process.Kill()
+	soon(t, "it is gone with its process", f.nobody(t))
+
+	file, err := os.OpenFile(m.Path(".register", userSet, "127.0.0.1:9090"), os.O_WRONLY|os.O_CREATE, 0o644)
+	if err == nil {
+		file.Close()
+	}
+	if !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("to register a loopback address in a fleet: %v, want EINVAL", err)
+	}
+}
