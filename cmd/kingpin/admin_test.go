@@ -213,7 +213,7 @@ func TestMetricsNameNothing(t *testing.T) {
 	}
 	for _, want := range []string{
 		"kingpin_ready 1", `kingpin_names{kind="config"} 1`, `kingpin_publishes_total{result="ok"} 2`, // with the demo config
-		`kingpin_stale_names{kind="config"} 0`, "kingpin_stale_seconds_max 0", `kingpin_held{reason="empty"} 0`, `kingpin_build_info{`,
+		`kingpin_stale_names{kind="config"} 0`, "kingpin_stale_seconds_max 0", `kingpin_held{reason="empty"} 0`, `kingpin_registrations{state="registered"} 0`, `kingpin_build_info{`,
 		`kingpin_propagation_seconds_count{kind="config"}`, "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if !strings.Contains(body, want) {

@@ -40,17 +40,18 @@ func described(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descReady        = described("ready", "1 if everything this machine follows is served as it was last known, as /readyz.")
-	descBuild        = described("build_info", "1, with the version that runs.", "version", "go")
-	descNames        = described("names", "Names followed here.", "kind")
-	descStale        = described("stale_names", "Names of which another version is published than is here.", "kind")
-	descStaleMax     = described("stale_seconds_max", "How long that has been so for the name that is behind longest.")
-	descStaleSeconds = described("stale_seconds", "The same of single names, the longest behind, while they are.", "name")
-	descHeld         = described("held", "Names whose last good version is kept because what is published is not believed.", "reason")
-	descConnected    = described("zookeeper_connected", "1 while this machine has a session with the ensemble.")
-	descReconnects   = described("zookeeper_reconnects_total", "Connections to the ensemble that were lost.", "reason")
-	descPublishes    = described("publishes_total", "What publishes from this machine came to.", "result")
-	descRestarts     = described("server_restarts_total", "Servers that the keeper replaced, since it started.", "cause")
+	descReady         = described("ready", "1 if everything this machine follows is served as it was last known, as /readyz.")
+	descBuild         = described("build_info", "1, with the version that runs.", "version", "go")
+	descNames         = described("names", "Names followed here.", "kind")
+	descStale         = described("stale_names", "Names of which another version is published than is here.", "kind")
+	descStaleMax      = described("stale_seconds_max", "How long that has been so for the name that is behind longest.")
+	descStaleSeconds  = described("stale_seconds", "The same of single names, the longest behind, while they are.", "name")
+	descHeld          = described("held", "Names whose last good version is kept because what is published is not believed.", "reason")
+	descRegistrations = described("registrations", "Endpoints that programs of this machine hold in serversets.", "state")
+	descConnected     = described("zookeeper_connected", "1 while this machine has a session with the ensemble.")
+	descReconnects    = described("zookeeper_reconnects_total", "Connections to the ensemble that were lost.", "reason")
+	descPublishes     = described("publishes_total", "What publishes from this machine came to.", "result")
+	descRestarts      = described("server_restarts_total", "Servers that the keeper replaced, since it started.", "cause")
 )
 
 func newMetrics(s *server) *metrics {
@@ -108,26 +109,23 @@ func (m *metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect tells the present state.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	counter := func(d *prometheus.Desc, value int64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
-	}
-	gauge(descReady, truth(m.server.ready() == nil))
-	gauge(descBuild, 1, version, runtime.Version())
+	out := series{ch}
+	out.gauge(descReady, truth(m.server.ready() == nil))
+	out.gauge(descBuild, 1, version, runtime.Version())
 	if mount := m.server.mount; mount != nil {
 		for cause, n := range map[string]int{
 			"crash": mount.Causes.Crash, "oom": mount.Causes.OOM, "hang": mount.Causes.Hang, "upgrade": mount.Causes.Upgrade,
 		} {
-			counter(descRestarts, int64(n), cause)
+			out.counter(descRestarts, int64(n), cause)
 		}
 	}
+	frozen := false
 	if b, _ := m.server.engine.behind(); b.ensemble != nil {
 		z := b.ensemble.Stats()
-		gauge(descConnected, truth(z.Connected))
+		frozen = z.Frozen
+		out.gauge(descConnected, truth(z.Connected))
 		for reason, n := range z.Reconnects {
-			counter(descReconnects, n, reason)
+			out.counter(descReconnects, n, reason)
 		}
 	}
 	conductor, err := m.server.engine.get()
@@ -135,25 +133,50 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		return // how many names there are is not known
 	}
 	stats := conductor.Stats()
+	if frozen {
+		stats.HeldBy[mirror.WentBack]++
+	}
+	out.names(stats)
+	for _, n := range conductor.Behind(maxStale) {
+		out.gauge(descStaleSeconds, time.Since(n.Behind).Seconds(), string(n.Name))
+	}
+	registrations := map[mirror.RegistrationState]int{}
+	for _, r := range conductor.Registrations() {
+		registrations[r.State]++
+	}
+	for _, state := range []mirror.RegistrationState{mirror.Unregistered, mirror.Registered, mirror.Refused} {
+		out.gauge(descRegistrations, float64(registrations[state]), string(state))
+	}
+}
+
+// series are on their way to Prometheus.
+type series struct{ ch chan<- prometheus.Metric }
+
+func (s series) gauge(d *prometheus.Desc, value float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func (s series) counter(d *prometheus.Desc, value int64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+}
+
+// names tells how those are that are followed here, and what publications came to.
+func (s series) names(stats mirror.Stats) {
 	for result, n := range results(stats.Publications) {
-		counter(descPublishes, n, result)
+		s.counter(descPublishes, n, result)
 	}
 	for kind, n := range map[registry.Kind]int{
 		registry.Config: stats.Configs, registry.Serverset: stats.Serversets, registry.Decider: stats.Deciders,
 	} {
-		gauge(descNames, float64(n), kind.String())
+		s.gauge(descNames, float64(n), kind.String())
 	}
-	gauge(descStale, float64(stats.BehindConfigs), registry.Config.String())
-	gauge(descStale, float64(stats.BehindServersets), registry.Serverset.String())
-	if b, _ := m.server.engine.behind(); b.ensemble != nil && b.ensemble.Stats().Frozen {
-		stats.HeldBy[mirror.WentBack]++
-	}
-	for _, reason := range []mirror.HoldReason{mirror.Empty, mirror.Shrunk, mirror.Deleted, mirror.Checksum, mirror.TooLarge, mirror.Anew, mirror.WentBack} {
-		gauge(descHeld, float64(stats.HeldBy[reason]), string(reason))
-	}
-	gauge(descStaleMax, stats.Behind.Seconds())
-	for _, n := range conductor.Behind(maxStale) {
-		gauge(descStaleSeconds, time.Since(n.Behind).Seconds(), string(n.Name))
+	s.gauge(descStale, float64(stats.BehindConfigs), registry.Config.String())
+	s.gauge(descStale, float64(stats.BehindServersets), registry.Serverset.String())
+	s.gauge(descStaleMax, stats.Behind.Seconds())
+	for _, reason := range []mirror.HoldReason{
+		mirror.Empty, mirror.Shrunk, mirror.Deleted, mirror.Anew, mirror.Checksum, mirror.TooLarge, mirror.WentBack,
+	} {
+		s.gauge(descHeld, float64(stats.HeldBy[reason]), string(reason))
 	}
 }
 
