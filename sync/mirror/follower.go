@@ -42,6 +42,7 @@ type follower struct {
 	metaconfig registry.Version
 	hold       Hold       // of a serverset
 	cause      HoldReason // while it is Held
+	pace       pace       // of a serverset
 	places     []place    // of a serverset: its file, line by line; replaced, never changed
 
 	guarded guarded // whoever has the name's lock has it
@@ -55,6 +56,10 @@ var errMissing = errors.New("subscribed, but there is no such name")
 // reconcile brings home what the registry last said about f. A worker of the queue runs it. If somebody else has the name's lock
 // there is nothing to do: he queues f again when he lets go.
 func (m *Mirror) reconcile(ctx context.Context, f *follower) {
+	if wait := m.early(f); wait > 0 {
+		m.queue.addLater(f, wait)
+		return
+	}
 	unlock, ok := m.locks.try(f.name)
 	if !ok {
 		return

@@ -43,6 +43,9 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 			return current, err
 		}
 		f.guarded.stamp = current.Stamp
+		m.mu.Lock()
+		f.pace = f.pace.spend(time.Now())
+		m.mu.Unlock()
 	}
 	hold := m.noteGuard(f, g)
 	if again > 0 {
