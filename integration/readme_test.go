@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"go/format"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -136,6 +137,7 @@ func TestReadmeRefusals(t *testing.T) {
 // TestReadmeLinks: what the README points at is there.
 func TestReadmeLinks(t *testing.T) {
 	readme := read(t, filepath.Join(repository(t), "README.md"))
+	readme = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(readme, "") // generics look like links
 	for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(readme, -1) {
 		switch target := link[1]; {
 		case strings.HasPrefix(target, "https://"):
@@ -145,6 +147,7 @@ func TestReadmeLinks(t *testing.T) {
 				t.Errorf("no heading %q", heading)
 			}
 		default:
+			target, _, _ = strings.Cut(target, "#")
 			if _, err := os.Stat(filepath.Join(repository(t), target)); err != nil {
 				t.Error(err)
 			}
@@ -157,4 +160,26 @@ func section(document, heading string) string {
 	_, after, _ := strings.Cut(document, "\n## "+heading+"\n")
 	text, _, _ := strings.Cut(after, "\n## ")
 	return text
+}
+
+// TestReadmeProgramCompiles: what somebody copies from the page.
+func TestReadmeProgramCompiles(t *testing.T) {
+	text := section(read(t, filepath.Join(repository(t), "README.md")), "In Go, and in other languages")
+	_, program, ok := strings.Cut(text, "```go\n")
+	program, _, closed := strings.Cut(program, "```")
+	if !ok || !closed {
+		t.Fatalf("there is no program in the section: %.200q", text)
+	}
+	file := filepath.Join(directory(t), "main.go")
+	if err := os.WriteFile(file, []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	vet := exec.CommandContext(t.Context(), "go", "vet", file)
+	vet.Dir = repository(t)
+	if out, err := vet.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if formatted, err := format.Source([]byte(program)); err != nil || string(formatted) != program {
+		t.Errorf("it is not formatted: %v", err)
+	}
 }

@@ -44,6 +44,8 @@ func median(series []time.Duration) time.Duration {
 // short is a duration in three digits.
 func short(d time.Duration) string {
 	switch {
+	case d < time.Microsecond:
+		return fmt.Sprintf("%d ns", d.Nanoseconds())
 	case d < 10*time.Microsecond:
 		return fmt.Sprintf("%.2f µs", float64(d)/float64(time.Microsecond))
 	case d < time.Millisecond:
