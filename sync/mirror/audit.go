@@ -114,17 +114,24 @@ func (m *Mirror) repairIndex(ctx context.Context, pointer registry.Pointer) {
 	m.log.Info("index written", "pointer", pointer, "version", written)
 }
 
-// auditMetaconfig complains once of a metaconfig that says something else than its name does. Old monitors go by it, we by the name.
+// auditMetaconfig learns what a metaconfig says, and complains once of one that says something else than its name does. Old monitors go
+// by it, we by the name.
 func (m *Mirror) auditMetaconfig(ctx context.Context, name registry.Name) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	m.mu.Lock()
+	f := m.followers[name]
+	m.mu.Unlock()
 	state, err := m.registry.State(ctx, name.Metaconfig())
-	if err != nil || !state.Exists || state.Version == "" {
+	if f == nil || err != nil {
+		return
+	}
+	if state.Version == "" { // it was never written, or is not there
+		m.learn(f, nil)
 		return
 	}
 	m.mu.Lock()
-	f := m.followers[name]
-	known := f == nil || f.metaconfig == state.Version
+	known := f.metaconfig == state.Version
 	m.mu.Unlock()
 	if known {
 		return
@@ -136,9 +143,11 @@ func (m *Mirror) auditMetaconfig(ctx context.Context, name registry.Name) {
 	m.mu.Lock()
 	f.metaconfig = state.Version
 	m.mu.Unlock()
+	var sections registry.Metaconfig
 	if err == nil {
-		err = checkMetaconfig(name, body.Data)
+		sections, err = checkMetaconfig(name, body.Data)
 	}
+	m.learn(f, sections)
 	if err != nil {
 		m.counters.metaconfigs.Add(1)
 		m.log.Warn("its metaconfig is wrong: this machine goes by the name, old monitors may not follow it",
@@ -147,15 +156,15 @@ func (m *Mirror) auditMetaconfig(ctx context.Context, name registry.Name) {
 }
 
 // checkMetaconfig refuses a metaconfig that cannot be read, or that follows something else than the name says.
-func checkMetaconfig(name registry.Name, data []byte) error {
+func checkMetaconfig(name registry.Name, data []byte) (registry.Metaconfig, error) {
 	sections, err := registry.ParseMetaconfig(data)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, s := range sections {
 		if s.Pointer == name.Pointer() && s.Kind == name.Kind() {
-			return nil
+			return sections, nil
 		}
 	}
-	return fmt.Errorf("no section of it is a %s at %s: %w", name.Kind(), name.Pointer(), registry.ErrInvalid)
+	return nil, fmt.Errorf("no section of it is a %s at %s: %w", name.Kind(), name.Pointer(), registry.ErrInvalid)
 }

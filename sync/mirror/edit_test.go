@@ -49,7 +49,8 @@ func TestCreatedNameIsHereWhenCreateReturns(t *testing.T) {
 		w.must(err)
 		body, err := w.reg.Fetch(w.Context(), user.Metaconfig().Key(state.Version))
 		w.must(err)
-		w.must(checkMetaconfig(user, body.Data))
+		_, err = checkMetaconfig(user, body.Data)
+		w.must(err)
 		m.said(1, "msg=created", string(spam), "author=ann@laptop")
 	})
 }

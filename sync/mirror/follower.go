@@ -45,6 +45,8 @@ type follower struct {
 	pace       pace       // of a serverset
 	places     []place    // of a serverset: its file, line by line; replaced, never changed
 
+	spread spread // of a config
+
 	guarded guarded // whoever has the name's lock has it
 }
 
@@ -67,6 +69,9 @@ func (m *Mirror) reconcile(ctx context.Context, f *follower) {
 	defer unlock()
 
 	w, ok, err := m.lastWord(ctx, f)
+	if err == nil && ok && m.postponed(ctx, f, w) {
+		return
+	}
 	if err == nil && ok {
 		_, err = m.bringHome(ctx, f.name, w)
 	}
@@ -153,6 +158,7 @@ func (m *Mirror) conclude(f *follower, w word, err error) {
 	switch {
 	case err == nil:
 		f.become(Current, "")
+		f.spread.due, f.spread.hurry = time.Time{}, false
 	case isHeld && here:
 		f.become(Held, hold.reason)
 		f.cause = hold.cause
@@ -224,6 +230,7 @@ func (m *Mirror) retryFailed() {
 // is asked first whether it is back. It does not wait.
 func (m *Mirror) Refresh(names ...registry.Name) {
 	signal(m.health.now)
+	m.hurry(names)
 	m.refresh(names...)
 }
 

@@ -351,7 +351,10 @@ func TestPublishedButTheDiskRefuses(t *testing.T) {
 		w.make(web, spam)
 		m := w.boot("a", follows(web))
 		m.wire.set(func(c *wire) {
-			c.index = func() error { return m.disk.Close() }
+			c.advance = func(call func() (registry.State, error)) (registry.State, error) {
+				w.must(m.disk.Close())
+				return call()
+			}
 		})
 		_, err := m.Publish(w.Context(), write(spam, "casino"))
 		if err == nil || !strings.Contains(err.Error(), "published as") {
