@@ -44,7 +44,7 @@ func main() {
 	flag.IntVar(&b.names, "names", 10_000, "`how many` configs a machine follows")
 	flag.IntVar(&b.rounds, "rounds", 5, "`how often` each figure is measured; the median counts")
 	flag.DurationVar(&b.idle, "idle", 30*time.Second, "`how long` to look at an idle monitor")
-	flag.StringVar(&b.only, "only", "", "the `part` to measure: reads, publishes, scale, fleet, thrift or libraries")
+	flag.StringVar(&b.only, "only", "", "the `part` to measure: reads, publishes, scale, fleet, discovery, thrift or libraries")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -67,7 +67,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	parts := []struct {
 		name    string
 		measure func(context.Context) error
-	}{{"reads", b.reads}, {"publishes", b.publishes}, {"scale", b.scale}, {"fleet", b.fleets}, {"thrift", b.thrift}, {"libraries", b.libraries}}
+	}{{"reads", b.reads}, {"publishes", b.publishes}, {"scale", b.scale}, {"fleet", b.fleets}, {"discovery", b.discovery}, {"thrift", b.thrift}, {"libraries", b.libraries}}
 	for _, part := range parts {
 		if b.only != "" && b.only != part.name {
 			continue
