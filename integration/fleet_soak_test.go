@@ -16,3 +16,9 @@ func TestSoakFleetOutages(t *testing.T) {
 func TestSoakFleetWithPython(t *testing.T) {
 	shareWithPython(t, time.Minute)
 }
+
+// TestSoakLinearizable is TestLinearizable for minutes.
+func TestSoakLinearizable(t *testing.T) { publishAtOnce(t, 3*time.Minute, 0) }
+
+// TestSoakLinearizableKills is TestLinearizable while the server of one of the three mounts is killed again and again.
+func TestSoakLinearizableKills(t *testing.T) { publishAtOnce(t, 3*time.Minute, 2*time.Second) }
