@@ -25,8 +25,8 @@ func TestLinearizable(t *testing.T) {
 	publishAtOnce(t, 20*time.Second, 0)
 }
 
-// crowd is eight writers, and readers on all machines.
-type crowd struct {
+// rivals is eight writers, and readers on all machines.
+type rivals struct {
 	*fleet
 	machines []*Monitor
 	names    []string
@@ -46,24 +46,24 @@ type sight struct {
 	opened, ended time.Duration
 }
 
-const crowdWriters, crowdMachines, crowdNames = 8, 3, 3
+const rivalWriters, rivalMachines, rivalNames = 8, 3, 3
 
-// publishAtOnce lets the crowd go for some time. Every so often, if that is not 0, the server of the last machine's mount is killed.
+// publishAtOnce lets the rivals go for some time. Every so often, if that is not 0, the server of the last machine's mount is killed.
 func publishAtOnce(t *testing.T, lasting, killEvery time.Duration) {
-	c := startCrowd(t)
+	c := startRivals(t)
 	over := make(chan struct{})
 	var writers, others sync.WaitGroup
 	defer others.Wait()
-	for w := range crowdWriters {
+	for w := range rivalWriters {
 		writers.Go(func() { c.write(t, w, over) })
 	}
 	calm := make(chan struct{})
-	for m := range crowdMachines {
+	for m := range rivalMachines {
 		others.Go(func() { c.read(t, m, calm) })
 	}
 	kills := 0
 	if killEvery > 0 {
-		others.Go(func() { kills = c.kill(t, c.machines[crowdMachines-1], killEvery, over) })
+		others.Go(func() { kills = c.kill(t, c.machines[rivalMachines-1], killEvery, over) })
 	}
 	passes(t, lasting)
 	close(over)
@@ -83,14 +83,14 @@ func publishAtOnce(t *testing.T, lasting, killEvery time.Duration) {
 	}
 }
 
-func startCrowd(t *testing.T) *crowd {
+func startRivals(t *testing.T) *rivals {
 	t.Helper()
-	c := &crowd{fleet: startFleet(t), began: time.Now()}
-	for range crowdMachines {
+	c := &rivals{fleet: startFleet(t), began: time.Now()}
+	for range rivalMachines {
 		c.machines = append(c.machines, c.machine(t))
 	}
-	for n := range crowdNames {
-		name := fmt.Sprintf("config.manageddata.crowd.n%d", n)
+	for n := range rivalNames {
+		name := fmt.Sprintf("config.manageddata.rivals.n%d", n)
 		c.names = append(c.names, name)
 		kingpin(t, c.machines[0], "create", name)
 		for _, m := range c.machines {
@@ -100,12 +100,12 @@ func startCrowd(t *testing.T) *crowd {
 	return c
 }
 
-func (c *crowd) now() time.Duration { return time.Since(c.began) }
+func (c *rivals) now() time.Duration { return time.Since(c.began) }
 
 // write makes one gesture after the other.
-func (c *crowd) write(t *testing.T, w int, over <-chan struct{}) {
+func (c *rivals) write(t *testing.T, w int, over <-chan struct{}) {
 	const most = 700 // bytes; above 1 KB a short content would look like an accident
-	machine := w % crowdMachines
+	machine := w % rivalMachines
 	m := c.machines[machine]
 	for n := 0; ; n++ {
 		select {
@@ -138,7 +138,7 @@ func (c *crowd) write(t *testing.T, w int, over <-chan struct{}) {
 }
 
 // tell is what came of the publishes on a machine.
-func (c *crowd) tell(machine int) string {
+func (c *rivals) tell(machine int) string {
 	count := map[string]int{}
 	var longest time.Duration
 	for _, p := range c.published {
@@ -246,7 +246,7 @@ func readVersion(path string) (content, version string, err error) {
 }
 
 // read reads all names on a machine again and again.
-func (c *crowd) read(t *testing.T, machine int, over <-chan struct{}) {
+func (c *rivals) read(t *testing.T, machine int, over <-chan struct{}) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -271,7 +271,7 @@ func (c *crowd) read(t *testing.T, machine int, over <-chan struct{}) {
 }
 
 // kill kills the server of a mount again and again.
-func (c *crowd) kill(t *testing.T, m *Monitor, every time.Duration, over <-chan struct{}) (kills int) {
+func (c *rivals) kill(t *testing.T, m *Monitor, every time.Duration, over <-chan struct{}) (kills int) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -293,7 +293,7 @@ func (c *crowd) kill(t *testing.T, m *Monitor, every time.Duration, over <-chan 
 }
 
 // lookAround waits until all machines agree, and notes what they show as the last that anybody does.
-func (c *crowd) lookAround(t *testing.T) {
+func (c *rivals) lookAround(t *testing.T) {
 	t.Helper()
 	for _, name := range c.names {
 		content, first := "", c.machines[0].Path("config", name)
@@ -309,7 +309,7 @@ func (c *crowd) lookAround(t *testing.T) {
 }
 
 // bodies are the versions of all contents that have come to S3, by name.
-func (c *crowd) bodies(t *testing.T) map[string]map[string]string {
+func (c *rivals) bodies(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	all := map[string]map[string]string{}
 	for _, name := range c.names {
@@ -328,7 +328,7 @@ func (c *crowd) bodies(t *testing.T) map[string]map[string]string {
 }
 
 // know finds out what the appends have made, and that all that was acknowledged is in S3.
-func (c *crowd) know(t *testing.T, bodies map[string]map[string]string) {
+func (c *rivals) know(t *testing.T, bodies map[string]map[string]string) {
 	t.Helper()
 	for i, p := range c.published {
 		switch {
@@ -354,7 +354,7 @@ func (c *crowd) know(t *testing.T, bodies map[string]map[string]string) {
 }
 
 // checkReads: reads on a machine never go back, have what was acknowledged there, and never what was refused.
-func (c *crowd) checkReads(t *testing.T, bodies map[string]map[string]string) {
+func (c *rivals) checkReads(t *testing.T, bodies map[string]map[string]string) {
 	t.Helper()
 	gone := map[string]publish{} // by what was written in vain
 	for _, p := range c.published {
