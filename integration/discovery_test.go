@@ -90,6 +90,10 @@ func TestDiscovery(t *testing.T) {
 
 	kill := f.register(t, "10.0.0.7:8083") // a service comes back at once
 	both("who has come back", "10.0.0.7:8083\n")
+	if got := f.direct(t, "members", service, "-o", "name"); got != "10.0.0.7:8083\n" {
+		t.Errorf("without a monitor the members are %q", got)
+	}
+	f.direct(t, "accept", service, "--for", "1h")
 	kill()
 	both("nobody, as is still accepted", "")
 }

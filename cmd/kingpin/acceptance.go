@@ -53,12 +53,12 @@ func runAcceptName(ctx context.Context, inv *invocation, t *tree) error {
 		}
 		return err
 	}
-	a.say(inv, request)
+	a.say(inv, t, request)
 	return inv.emit(output{json: a, names: []string{a.Name}})
 }
 
 // say what became of it.
-func (a acceptance) say(inv *invocation, request acceptRequest) {
+func (a acceptance) say(inv *invocation, t *tree, request acceptRequest) {
 	where := "every machine that follows it"
 	if a.Here {
 		where = "this machine"
@@ -66,6 +66,8 @@ func (a acceptance) say(inv *invocation, request acceptRequest) {
 	switch {
 	case request.For == 0:
 		inv.say("no longer accepted: %s is guarded again on %s", a.Name, where)
+	case t.direct:
+		inv.say("accepted until %s: %s shows what the registry does on %s", clock(a.Until), a.Name, where)
 	case !a.Followed:
 		inv.say("accepted until %s: %s shows what the registry does on %s; this one does not", clock(a.Until), a.Name, where)
 	case a.Held == nil:
