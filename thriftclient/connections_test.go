@@ -1,0 +1,193 @@
+package thriftclient_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
+
+	"github.com/kingpinfs/kingpin/integration/storm"
+	"github.com/kingpinfs/kingpin/integration/storm/stormservice"
+	"github.com/kingpinfs/kingpin/thriftclient"
+)
+
+// connections is how many the pool has to its only host.
+func connections(p *thriftclient.Pool) int {
+	n := 0
+	for _, h := range p.Hosts() {
+		n += h.Connections
+	}
+	return n
+}
+
+// fill makes n connections by n calls at the same time.
+func fill(t *testing.T, p *thriftclient.Pool, n int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			if _, err := echoAfter(context.Background(), p, 100*time.Millisecond); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "all are running", func() bool { return inFlight(p) == n })
+	all.Wait()
+}
+
+func TestTheConnectionUsedLastIsUsedNext(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{Warm: -1, IdleTimeout: 500 * time.Millisecond}, s.Addr())
+	fill(t, p, 4)
+	if n := connections(p); n != 4 {
+		t.Fatalf("%d connections after 4 calls at a time", n)
+	}
+	// Were they used in turn, none of them would ever be idle for so long.
+	eventually(t, "only the one that is used is left", func() bool { mustEcho(t, p); return connections(p) == 1 })
+	if n := s.Stats().Accepted; n != 4 {
+		t.Errorf("%d connections were made", n)
+	}
+}
+
+func TestIdleConnectionsAreClosedButForTheWarmOnes(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{Warm: 2, IdleTimeout: 20 * time.Millisecond}, s.Addr())
+	eventually(t, "two are made without a call", func() bool { return s.Stats().Accepted == 2 })
+	fill(t, p, 5)
+	eventually(t, "two are left", func() bool { return connections(p) == 2 })
+	s.Refuse()
+	eventually(t, "it is noticed that the server has closed them", func() bool { return connections(p) == 0 })
+	if err := s.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there are two again", func() bool { return p.Hosts()[0].Idle == 2 })
+}
+
+func TestOldConnectionsAreClosed(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{Warm: -1, MaxAge: 30 * time.Millisecond}, s.Addr())
+	eventually(t, "another connection", func() bool { mustEcho(t, p); return s.Stats().Accepted > 2 })
+}
+
+func TestWaitingForAConnectionEndsAtTheDeadline(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{MaxPerHost: 1}, s.Addr())
+	done := make(chan error, 1)
+	go func() {
+		_, err := echoAfter(context.Background(), p, time.Second)
+		done <- err
+	}()
+	eventually(t, "the only connection is used", func() bool { return inFlight(p) == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := echo(ctx, p)
+	if e := failure(t, err); e.Sent || !e.Timeout() || time.Since(start) > 900*time.Millisecond {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConnectingIsBounded(t *testing.T) {
+	s := serve(t, storm.Options{})
+	var hangs atomic.Bool
+	hangs.Store(true)
+	dial := func(ctx context.Context, endpoint string) (net.Conn, error) {
+		if hangs.Load() {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return (&net.Dialer{}).DialContext(ctx, "tcp", endpoint)
+	}
+	p := open(t, thriftclient.Options{Dial: dial, ConnectTimeout: 20 * time.Millisecond, Attempts: 1, MaxPerHost: 1, Warm: -1}, s.Addr())
+	for range 3 { // each has its place back
+		start := time.Now()
+		_, err := echo(context.Background(), p)
+		if e := failure(t, err); e.Sent || time.Since(start) > 4*time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	}
+	hangs.Store(false)
+	mustEcho(t, p)
+}
+
+func TestATimeoutMovesTheCallToAnotherHost(t *testing.T) {
+	slow := []*storm.Server{serve(t, storm.Options{}), serve(t, storm.Options{})}
+	good := serve(t, storm.Options{})
+	for _, s := range slow {
+		s.Slow(300 * time.Millisecond)
+	}
+	p := open(t, thriftclient.Options{
+		Idempotent: []string{"echo"}, CallTimeout: 50 * time.Millisecond, Balance: thriftclient.RoundRobin,
+		Ejection: thriftclient.Ejection{Failures: -1, Below: -1},
+	}, slow[0].Addr(), slow[1].Addr(), good.Addr())
+	for range 3 {
+		if host := mustEcho(t, p); host != good.Addr() {
+			t.Errorf("an answer of %s", host)
+		}
+	}
+	_, err := stormservice.NewStormClient(open(t, thriftclient.Options{CallTimeout: 50 * time.Millisecond}, slow[0].Addr())).Once(context.Background(), 1)
+	if e := failure(t, err); !e.Sent || !e.Timeout() || e.Attempts != 1 {
+		t.Errorf("a call that must not be repeated: %v", err)
+	}
+}
+
+func TestPoolsAreIndependent(t *testing.T) {
+	s := serve(t, storm.Options{})
+	a, b := open(t, thriftclient.Options{Warm: -1}, s.Addr()), open(t, thriftclient.Options{Warm: -1}, s.Addr())
+	mustEcho(t, a)
+	mustEcho(t, b)
+	a.Close(context.Background())
+	if n := s.Stats().Accepted; n != 2 {
+		t.Errorf("two pools have made %d connections", n)
+	}
+	mustEcho(t, b)
+}
+
+func TestAGeneratedClientForEachGoroutine(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{}, s.Addr())
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			client := stormservice.NewStormClient(p)
+			for range 50 {
+				id := ids.Add(1)
+				if answer, err := client.Echo(context.Background(), id, 0, nil); err != nil || answer.ID != id {
+					t.Errorf("asked for %d: %v, %v", id, answer, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// panics is a request with a list in it that another goroutine cuts.
+type panics struct{ thrift.TStruct }
+
+func (panics) Write(context.Context, thrift.TProtocol) error { panic("index out of range") }
+
+func TestAPanicOfGeneratedCodeLosesNoConnection(t *testing.T) {
+	s := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{MaxPerHost: 1, Warm: -1}, s.Addr())
+	for range 3 {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			_, _ = p.Call(context.Background(), "echo", panics{}, &stormservice.StormEchoResult{})
+		}()
+	}
+	mustEcho(t, p)
+	if n := inFlight(p); n != 0 {
+		t.Errorf("%d calls are in flight", n)
+	}
+}
