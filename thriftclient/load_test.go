@@ -35,18 +35,48 @@ type load struct {
 
 	mu      sync.Mutex
 	samples []sample
+	control []sample         // of bare clients of a server to which nothing happens: what the machine is like at the time
 	errs    []error          // of idempotent calls
 	wrong   []error          // answers that were another's
 	once    map[int64]string // ids of calls that must not be repeated: how they ended
 }
 
-func startLoad(p *thriftclient.Pool) *load {
+func startLoad(t *testing.T, p *thriftclient.Pool) *load {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	l := &load{pool: p, stop: stop, once: map[int64]string{}}
+	calm := process(t, storm.Options{})
 	for range callers {
+		client := stormservice.NewStormClient(bare(t, calm.Addr))
 		l.all.Go(func() { l.call(ctx) })
+		l.all.Go(func() { l.compare(ctx, client) })
 	}
 	return l
+}
+
+// compare calls as call does, without us and without faults.
+func (l *load) compare(ctx context.Context, client *stormservice.StormClient) {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		start := time.Now()
+		_, err := client.Echo(context.Background(), 0, int32(work.Microseconds()), nil)
+		took := time.Since(start)
+		l.mu.Lock()
+		l.control = append(l.control, sample{start, took})
+		if err != nil {
+			l.wrong = append(l.wrong, fmt.Errorf("a bare client of a healthy server: %w", err))
+		}
+		l.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
 }
 
 func (l *load) call(ctx context.Context) {
@@ -97,11 +127,9 @@ func (l *load) callOnce(client *stormservice.StormClient, id int64) {
 }
 
 // p99 is that of the calls that began between two moments.
-func (l *load) p99(from, to time.Time) (quantile time.Duration, calls int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func p99(samples []sample, from, to time.Time) (quantile time.Duration, calls int) {
 	var took []time.Duration
-	for _, s := range l.samples {
+	for _, s := range samples {
 		if s.start.After(from) && s.start.Before(to) {
 			took = append(took, s.took)
 		}

@@ -174,22 +174,30 @@ func together(ctx context.Context, clients []thrift.TClient) (time.Duration, err
 	return time.Since(start) / time.Duration(thriftBusy*len(clients)), errors.Join(errs...)
 }
 
-// thriftFault compares the p99 from two seconds after a fault of one of ten servers with that before it.
+// thriftFault compares the p99 from two seconds after a fault of one of ten servers with that of bare clients of another server, to
+// which nothing happens, at the same time.
 func (b *bench) thriftFault(ctx context.Context, fault string) error {
-	var before, after []time.Duration
+	var ours, bare []time.Duration
 	for range min(b.rounds, stormRounds) {
-		healthy, faulty, err := stormRound(ctx, fault)
-		if err != nil {
+		took, err := stormRound(ctx, fault)
+		if errors.Is(err, errNoCable) {
 			fmt.Printf("one of ten %s: %v\n", fault, err)
-			return nil // no root, no cable to cut
+			return nil
 		}
-		before, after = append(before, healthy), append(after, faulty)
+		if err != nil {
+			return err
+		}
+		ours, bare = append(ours, took[0]), append(bare, took[1])
 	}
-	b.compare("Thrift p99, 2 s after one of ten servers is "+fault+" (bare: before)", "2", after, before)
+	b.compare("Thrift p99, 2 s after one of ten servers is "+fault+" (bare: of a healthy server)", "2", ours, bare)
 	return nil
 }
 
-func stormRound(ctx context.Context, fault string) (before, after time.Duration, err error) {
+// errNoCable: the machine cannot have a server in a network of its own.
+var errNoCable = errors.New("not measured")
+
+// stormRound is one fault: the p99 of the pool after it, and that of bare clients.
+func stormRound(ctx context.Context, fault string) (took [2]time.Duration, err error) {
 	var servers []*storm.Process
 	defer func() {
 		for _, s := range servers {
@@ -200,57 +208,68 @@ func stormRound(ctx context.Context, fault string) (before, after time.Duration,
 	if fault == "black-holed" {
 		far, err := storm.StartFar(storm.Options{})
 		if err != nil {
-			return 0, 0, err
+			return took, fmt.Errorf("%w: %w", errNoCable, err)
 		}
 		servers, strike = append(servers, far.Process), far.Cut
 	}
-	for len(servers) < stormServers {
+	var addrs []string
+	for len(servers) <= stormServers {
 		s, err := storm.Start(storm.Options{})
 		if err != nil {
-			return 0, 0, err
+			return took, err
 		}
 		servers = append(servers, s)
 	}
-	var addrs []string
-	for _, s := range servers {
+	for _, s := range servers[:stormServers] {
 		addrs = append(addrs, s.Addr)
 	}
 	pool, err := openThrift(ctx, addrs...)
 	if err != nil {
-		return 0, 0, err
+		return took, err
 	}
 	defer pool.Close(ctx)
-	if _, err := stormLoad(ctx, pool, stormLook/2); err != nil { // nobody has been called so far
-		return 0, 0, err
+	ours, bare := make([]thrift.TClient, stormCallers), make([]thrift.TClient, stormCallers)
+	for i := range bare {
+		client, done, err := bareThrift(servers[stormServers].Addr)
+		if err != nil {
+			return took, err
+		}
+		defer done()
+		ours[i], bare[i] = pool, client
 	}
-	if before, err = stormLoad(ctx, pool, stormLook); err != nil {
-		return 0, 0, err
+	if _, err := stormLoad(ctx, stormLook, ours, bare); err != nil {
+		return took, err
 	}
 	if err := strike(); err != nil {
-		return 0, 0, err
+		return took, err
 	}
-	if _, err := stormLoad(ctx, pool, stormGrace); err != nil {
-		return 0, 0, err
+	if _, err := stormLoad(ctx, stormGrace, ours, bare); err != nil {
+		return took, err
 	}
-	after, err = stormLoad(ctx, pool, stormLook)
-	return before, after, err
+	return stormLoad(ctx, stormLook, ours, bare)
 }
 
-// stormLoad calls for a while, and says what the p99 was. An error is one of a call.
-func stormLoad(ctx context.Context, pool *thriftclient.Pool, d time.Duration) (time.Duration, error) {
-	took, errs := make([][]time.Duration, stormCallers), make([]error, stormCallers)
+// stormLoad has two groups of clients call for a while, and says what the p99 of each was. An error is one of a call.
+func stormLoad(ctx context.Context, d time.Duration, groups ...[]thrift.TClient) (quantiles [2]time.Duration, err error) {
+	took, errs := make([][][]time.Duration, len(groups)), make([]error, len(groups)*stormCallers)
 	var all sync.WaitGroup
 	until := time.Now().Add(d)
-	for i := range stormCallers {
-		all.Go(func() {
-			client := stormservice.NewStormClient(pool)
-			for start := time.Now(); start.Before(until) && errs[i] == nil; start = time.Now() {
-				_, errs[i] = client.Echo(ctx, int64(i), int32(stormWork.Microseconds()), nil)
-				took[i] = append(took[i], time.Since(start))
-			}
-		})
+	for g, clients := range groups {
+		took[g] = make([][]time.Duration, len(clients))
+		for i, c := range clients {
+			all.Go(func() {
+				client, failed := stormservice.NewStormClient(c), &errs[g*stormCallers+i]
+				for start := time.Now(); start.Before(until) && *failed == nil; start = time.Now() {
+					_, *failed = client.Echo(ctx, int64(i), int32(stormWork.Microseconds()), nil)
+					took[g][i] = append(took[g][i], time.Since(start))
+				}
+			})
+		}
 	}
 	all.Wait()
-	sorted := slices.Sorted(slices.Values(slices.Concat(took...)))
-	return sorted[len(sorted)*99/100], errors.Join(errs...)
+	for g := range groups {
+		sorted := slices.Sorted(slices.Values(slices.Concat(took[g]...)))
+		quantiles[g] = sorted[len(sorted)*99/100]
+	}
+	return quantiles, errors.Join(errs...)
 }
