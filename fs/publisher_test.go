@@ -100,7 +100,7 @@ func (p *publisher) publish(ctx context.Context, pub Publication) (disk.Entry, e
 		return disk.Entry{}, p.store.Remove(file)
 	case !exists && !pub.Create:
 		return disk.Entry{}, registry.ErrNotExist
-	case exists && pub.CompareAndSet && current.Version != pub.Base:
+	case (exists || pub.Decider != "") && pub.CompareAndSet && current.Version != pub.Base:
 		return disk.Entry{}, fmt.Errorf("version %s is current: %w", current.Version, registry.ErrConflict)
 	case bytes.Contains(pub.Body, []byte("forbidden")):
 		return disk.Entry{}, fmt.Errorf("a forbidden word: %w", registry.ErrInvalid)
