@@ -105,7 +105,7 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 			return
 		}
 		switch {
-		case ok && (current.Origin == synced || current.Origin == written):
+		case ok && (current.Origin == synced || current.Origin == written) && !a.f.o.Renames[file.Kind]:
 			a.f.background.Go(func() { a.afterSync(ctx, current) })
 		case ok:
 			announced, raised = append(announced, current.Stamp), append(raised, current)
@@ -122,6 +122,8 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entry, exists bool, ops []keeper.Op) {
 	forgetting, isNew := len(ops) > 0, false
 	switch {
+	case exists && a.f.o.Renames[file.Kind]:
+		ops = a.renamed(ctx, file, current)
 	case !exists, current.Origin == closed, current.Origin == synced, current.Origin == written:
 	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
 		isNew = true
@@ -147,6 +149,23 @@ func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entr
 		touches = append(touches, keeper.Op{Kind: keeper.Touch, Path: path}, forget)
 	}
 	a.poke(ctx, touches)
+}
+
+// renamed raises the event that something was renamed to the name, for those who react to that alone; whoever does so himself here has
+// raised it. What the poker renames is another name of the version, in a directory that nobody watches, and to it the name itself is
+// not there: the kernel makes nothing of a rename of a file to itself. If somebody looks the name up each time just before, the
+// other events have to do.
+func (a *announcer) renamed(ctx context.Context, file disk.File, current disk.Entry) []keeper.Op {
+	if current.Origin == renamed {
+		return nil
+	}
+	other := filepath.Join(a.f.mount, fixedDirs[pokeNode].name, strconv.FormatUint(uint64(current.Stamp), 10))
+	for range maxBirths {
+		if a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.Rename, Path: other, Name: a.path(file)}) {
+			return nil
+		}
+	}
+	return []keeper.Op{a.touch(file)}
 }
 
 func (a *announcer) path(file disk.File) string { return filepath.Join(a.f.mount, file.String()) }

@@ -156,13 +156,18 @@ func (f *FS) unexpectOwn(e ownEdit) {
 
 // born says whether a request is the poker's, acting out that a name comes or goes; its answer ends the act.
 func (f *FS) born(in *fuse.InHeader, name string, dying bool) bool {
+	return f.bornAt(in, in.NodeId, name, dying)
+}
+
+// bornAt is born of a request whose directory is not the first that it names.
+func (f *FS) bornAt(in *fuse.InHeader, parent uint64, name string, dying bool) bool {
 	if !f.isPoker(in) {
 		return false
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b := f.birth
-	if b == nil || b.parent != in.NodeId || b.name != name || (b.dying != nil) != dying {
+	if b == nil || b.parent != parent || b.name != name || (b.dying != nil) != dying {
 		return false
 	}
 	b.done = true

@@ -74,7 +74,7 @@ func (f *FS) newDecider(file disk.File, exclusive bool) (bool, error) {
 }
 
 // temporaryEndings are what programs put behind a name while they write the file or keep the old one.
-var temporaryEndings = []string{".tmp", ".temp", ".new", ".bak", ".old", ".orig", ".part", ".swp", ".lock", "___jb_tmp___", "___jb_old___"}
+var temporaryEndings = []string{".tmp", ".temp", ".new", ".bak", ".old", ".orig", ".part", ".swp", ".lock"}
 
 // temporary says whether a name in decider/ is that of a temporary file, though it may be a good name of a decider: NAME.tmp,
 // NAME.123456, QSaveFile's NAME.k12345.
@@ -84,8 +84,16 @@ func temporary(name string) bool {
 			return true
 		}
 	}
+	if jetBrains(name) {
+		return true
+	}
 	digits := strings.TrimPrefix(name[strings.LastIndexByte(name, '.')+1:], "k")
 	return strings.Contains(name, ".") && len(digits) >= temporaryDigits && strings.Trim(digits, "0123456789") == ""
+}
+
+// jetBrains says whether a name is one that JetBrains' editors give the new or the old file while they save.
+func jetBrains(name string) bool {
+	return strings.HasSuffix(name, "___jb_tmp___") || strings.HasSuffix(name, "___jb_old___")
 }
 
 // percentOf is what a decider's file says.

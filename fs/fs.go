@@ -76,6 +76,7 @@ type Options struct {
 	ReadOnly      bool                                                         // no w bits, and EROFS to root too
 	CreateByWrite bool                                                         // writing a well-formed name that does not exist creates it
 	MaxBody       int64                                                        // bytes; 0: DefaultMaxBody
+	Renames       map[registry.Kind]bool                                       // the directories where a version is announced by IN_MOVED_TO instead of IN_CLOSE_WRITE
 	Host          string                                                       // after the @ of authors; "": the host's name
 	Logger        *slog.Logger                                                 // nil: slog.Default()
 

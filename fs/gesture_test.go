@@ -65,6 +65,13 @@ wait`, "late\n", false, ""},
 		{"too large", `head -c 2000000 /dev/zero > $f`, "", true, "File too large"},
 		{"rm", `rm -f $f`, "", true, "Operation not permitted"},
 		{"mv away", `mv $f $d/elsewhere`, "", true, "Operation not permitted"},
+		{"mv into another directory", `mv $f $m/decider/`, "", true, "Operation not permitted"},
+		{"swap", `echo x > $d/.x; python3 -c "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.renameat2(-100, sys.argv[1].encode(), -100, sys.argv[2].encode(), 2) < 0: sys.exit(os.strerror(ctypes.get_errno()))" $d/.x $f
+s=$?; rm $d/.x; exit $s`, "", true, "Invalid argument"},
+		{"jetbrains", `echo x > ${f}___jb_tmp___; mv $f ${f}___jb_old___; s=$?; rm ${f}___jb_tmp___; exit $s`, "", true, "Operation not permitted"},
 		{"install", `echo x > /tmp/$$; install /tmp/$$ $f; s=$?; rm /tmp/$$; exit $s`, "", true, "Operation not permitted"},
 		{"typo", `echo x > $d/config.manageddata.test.onne`, "", true, "Operation not permitted"},
 		{"hard link", `ln $f $d/.link`, "", true, "Operation not permitted"},

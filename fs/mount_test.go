@@ -96,6 +96,7 @@ func runServer(state string) error {
 		Publish: p.publish, Edit: p.edit, Writable: p.writable, Host: "here", MaxBody: 1 << 20,
 		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }, "made": p.count, "held": p.holding},
 		CreateByWrite: os.Getenv("CREATE_BY_WRITE") != "",
+		Renames:       map[registry.Kind]bool{registry.Config: os.Getenv("RENAMES") != ""},
 		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	return fsys.Serve(ctx, attachment)

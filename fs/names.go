@@ -16,13 +16,16 @@ import (
 // Rename publishes a scratch file that is renamed over a config or a decider: the way editors, sed -i and rsync write. These
 // themselves keep their names, which are their identities.
 func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
+	if f.bornAt(&in.InHeader, in.Newdir, newName, false) {
+		return fuse.OK
+	}
 	c := f.caller(&in.InHeader)
 	target := disk.File{Kind: kindOfDir(in.NodeId), Name: newName}
 	d := f.scratchOf(in.NodeId, oldName, in.Uid)
 	switch {
-	case in.Flags&renameExchange != 0:
+	case in.Flags&^renameNoReplace != 0:
 		return fuse.EINVAL
-	case holdsDrafts(in.NodeId) && in.Newdir != in.NodeId:
+	case d != nil && in.Newdir != in.NodeId:
 		return fuse.Status(syscall.EXDEV)
 	case d == nil:
 		err := fmt.Errorf("a name is an identity and cannot be changed: %w", syscall.EPERM)
@@ -61,7 +64,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 	return fuse.OK
 }
 
-const renameExchange = 2 // RENAME_EXCHANGE of renameat2(2)
+const renameNoReplace = 1 // RENAME_NOREPLACE of renameat2(2), which the kernel takes care of
 
 // publishScratch publishes a scratch file's bytes as the new version of target; last writer wins, as with any rename.
 func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, current disk.Entry, create bool) error {

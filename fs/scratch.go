@@ -33,7 +33,7 @@ func (f *FS) identity(file disk.File, exclusive bool) (bool, error) {
 	}
 	name := file.Name
 	n, err := registry.ParseName(name)
-	if err != nil || !n.ManagedData() || f.extendsExisting(name) {
+	if err != nil || !n.ManagedData() || f.extendsExisting(name) || jetBrains(name) {
 		return false, nil
 	}
 	if f.o.CreateByWrite {

@@ -32,6 +32,7 @@ type monitorSettings struct {
 	publishGroup  string
 	group         int // its gid; -1: there is none
 	createByWrite bool
+	renames       map[registry.Kind]bool // as in fs.Options
 	maxBody       int64
 	maxVersions   int            // as in mirror.Options
 	fleet         *fleetSettings // nil: the registry is embedded
@@ -78,6 +79,9 @@ func (r resolved) settings() (monitorSettings, error) {
 	if set.maxBody, err = r.maxBody(); err != nil {
 		return set, err
 	}
+	if set.renames, err = r.renames(); err != nil {
+		return set, err
+	}
 	if set.maxVersions, err = r.maxVersions(); err != nil {
 		return set, err
 	}
@@ -106,6 +110,24 @@ func (r resolved) maxBody() (int64, error) {
 		return 0, fmt.Errorf("max-body %s is not from 1 to %s", text, size(maxMaxBody))
 	}
 	return int64(bytes), nil
+}
+
+// renames are the directories of --notify.
+func (r resolved) renames() (map[registry.Kind]bool, error) {
+	words, _ := r.set.GetStringArray("notify")
+	renames := map[registry.Kind]bool{}
+	for _, word := range words {
+		known := false
+		for _, kind := range []registry.Kind{registry.Config, registry.Serverset, registry.Decider} {
+			if word == kind.String()+"=rename" {
+				renames[kind], known = true, true
+			}
+		}
+		if !known {
+			return nil, fmt.Errorf("notify %q is none of config=rename, serverset=rename and decider=rename", word)
+		}
+	}
+	return renames, nil
 }
 
 // maxVersions is below 0 for any number.

@@ -157,6 +157,7 @@ func (s *server) mountOptions() fs.Options {
 		ReadOnly:      s.set.readOnly,
 		CreateByWrite: s.set.createByWrite,
 		MaxBody:       s.set.maxBody,
+		Renames:       s.set.renames,
 		Host:          s.host,
 		Logger:        s.log,
 		Observe:       s.metrics.observeFUSE,

@@ -28,6 +28,7 @@ func settings() []option {
 		{name: "read-only", value: false, usage: "publish nothing: no w bits, and EROFS to root too"},
 		{name: "publish-group", value: "", word: "GROUP", usage: "whose members may publish; empty: only root"},
 		{name: "create-by-write", value: true, usage: "writing a well-formed name that does not exist creates it; false with zookeeper unless said"},
+		{name: "notify", value: []string(nil), word: "DIR=rename", usage: "announce versions in config, serverset or decider by a rename (IN_MOVED_TO) instead of a close after writing, for programs that react to that alone (repeatable)"},
 		{name: "max-body", value: size(16 << 20), word: "SIZE", usage: "the largest config that is published and followed"},
 		{name: "max-versions-per-minute", value: strconv.Itoa(mirror.DefaultMaxVersions), word: "N", usage: "refuse more versions of one name from this machine within a minute; 0: any number"},
 		{name: "admin", value: "127.0.0.1:9898", word: "ADDRESS", usage: "answer questions over HTTP, GET alone, at HOST:PORT or unix:PATH; off: nowhere"},

@@ -23,6 +23,7 @@ const (
 	MakeDir                           // mkdir Path
 	RemoveDir                         // rmdir Path
 	MakeLink                          // symlink at Path, whose target is Name
+	Rename                            // rename Path to Name, absolute too: IN_MOVED_FROM, IN_MOVED_TO
 )
 
 // Op is one thing for the poker to do. Path is absolute.

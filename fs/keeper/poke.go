@@ -156,6 +156,8 @@ func (op Op) call() error {
 		return again(func() error { return unix.Rmdir(op.Path) })
 	case MakeLink:
 		return again(func() error { return unix.Symlink(op.Name, op.Path) })
+	case Rename:
+		return again(func() error { return unix.Rename(op.Path, op.Name) })
 	}
 	return unix.ENOSYS
 }
