@@ -12,8 +12,10 @@ import (
 const (
 	maxMetaconfig = 1 << 20 // bytes
 	maxSections   = 1000
-	maxWait       = 24 * time.Hour
 )
+
+// MaxWait is the longest wait of a section.
+const MaxWait = 24 * time.Hour
 
 // Metaconfig tells a machine how to follow a name. There is one section in each that has been seen, but the format is a list.
 type Metaconfig []Section
@@ -145,5 +147,5 @@ func parseWait(value any) (time.Duration, error) {
 	default:
 		return 0, fmt.Errorf("max_wait_in_secs is not a number: %w", ErrInvalid)
 	}
-	return time.Duration(math.Trunc(min(max(seconds, 0), maxWait.Seconds()))) * time.Second, nil
+	return time.Duration(math.Trunc(min(max(seconds, 0), MaxWait.Seconds()))) * time.Second, nil
 }

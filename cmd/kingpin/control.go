@@ -25,6 +25,8 @@ import (
 //	GET    /v1/names                              []nameStatus: those followed here
 //	GET    /v1/names/NAME                         nameStatus
 //	GET    /v1/names/NAME/members                 []serversetMember: the lines of its file
+//	GET    /v1/names/NAME/metaconfig              the bytes; empty: nobody has written it
+//	PUT    /v1/names/NAME/metaconfig              the bytes of another one -> the bytes; ?spread=TIME instead of them
 //	POST   /v1/names/NAME/accept                  acceptRequest: believes what the registry shows of a serverset -> acceptance
 //	GET    /v1/serversets                         []serversetStatus: those followed here
 //	GET    /v1/publishes                          []publishRecord
@@ -52,6 +54,8 @@ func (s *server) routes() http.Handler {
 		"GET /v1/names/{name}":                    s.getName,
 		"GET /v1/serversets":                      func(*http.Request) (any, error) { return s.serversets(), nil },
 		"GET /v1/names/{name}/members":            s.getMembers,
+		"GET /v1/names/{name}/metaconfig":         s.getMetaconfig,
+		"PUT /v1/names/{name}/metaconfig":         s.changing(s.putMetaconfig),
 		"POST /v1/names/{name}/accept":            s.postAcceptance,
 		"GET /v1/publishes":                       func(*http.Request) (any, error) { return s.publishes.list(), nil },
 		"POST /v1/names":                          s.changing(s.postName),
