@@ -7,6 +7,9 @@
 // directory entry: publishing swaps it. A writer never touches the inode that readers use: its open is answered with ESTALE, the
 // kernel looks the name up once more, and that lookup leads to a draft (redirect.go).
 //
+// A decider is a key of one config that is shown as a file; the write that completes its line publishes it (decider.go). Whoever
+// is interrupted while he waits for a publication is told what came of it (await.go).
+//
 // Reads are answered from sync/disk alone. The package is given functions that publish and edit, and imports nothing that
 // could reach a network.
 //

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"bufio"
+	"bytes"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -95,4 +96,29 @@ func TestInterruptedWriterIsTold(t *testing.T) {
 			m.order("/hold?name="+tt.held, "0s")
 		})
 	}
+}
+
+// TestDeciderWriteOutlivesNoServer: a server that dies while a decider is published leaves the write with an error, never with success,
+// and the next server takes the next write.
+func TestDeciderWriteOutlivesNoServer(t *testing.T) {
+	m := withDeciders(t)
+	m.order("/hold?name=config.manageddata.admin.decider", "1h")
+	cmd := exec.Command("python3", "-c", interruptible, "write", m.path("decider/gate"))
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is under way", func() bool { return m.read(".status/held") == "1" })
+	m.killServer()
+	cmd.Wait()
+	if got := out.String(); !strings.HasPrefix(got, "write Input/output error\n") {
+		t.Errorf("it printed %q", got)
+	}
+	m.wantSoon("decider/gate", "17\n")
+	eventually(t, "the next server publishes", func() bool {
+		_, err := m.shell(`echo 43 > $m/decider/gate`)
+		return err == nil
+	})
+	m.want("decider/gate", "43\n")
 }

@@ -24,6 +24,16 @@ func TestFleetWritersOfDifferentDecidersLoseNothing(t *testing.T) {
 	for _, m := range machines {
 		eventually(t, "both follow the deciders", func() bool { return m.shows("config/"+deciders, "") })
 	}
+	heard := inotifywait(t, "b has %f", "close_write", machines[1].Path("decider"))
+	for _, percent := range []string{"7", "8"} {
+		succeed(t, machines[0], `echo `+percent+` > decider/d0`)
+		if got := heard.next(t); got != "b has d0" {
+			t.Errorf("heard %q", got)
+		}
+		if got := read(t, machines[1].Path("decider/d0")); got != percent+"\n" {
+			t.Errorf("after the event b shows %q", got)
+		}
+	}
 	var writers sync.WaitGroup
 	for i := range 8 {
 		m, script := machines[i%2], fmt.Sprintf(`cd decider; for p in 10 20 30; do echo $p > d%d && [ "$(cat d%d)" = $p ] || exit 1; done`, i, i)

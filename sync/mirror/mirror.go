@@ -6,7 +6,7 @@
 // serverset, a body that fails its checksum) is held: the last good version stays and the reason is shown.
 //
 // Locks: a name's lock (locks), held by whoever commits that name, also during I/O, so that a publication is committed by
-// itself and never first by the follow loop; then Mirror.mu; then queue.mu, health.mu, locks.mu, each alone. Only the first is
+// itself and never first by the follow loop; then Mirror.mu; then queue.mu, health.mu, locks.mu, quota.mu, schemas.mu, each alone. Only the first is
 // held during I/O.
 package mirror
 

@@ -89,6 +89,9 @@ func (m *Mirror) schemaOf(ctx context.Context, config registry.Name) (*schema.Sc
 	state, err := m.registry.State(ctx, name.Pointer())
 	m.answered(registrySide, err)
 	switch {
+	case errors.Is(err, registry.ErrPermission):
+		known = knownSchema{}
+		m.schemaBroken(name, "", err)
 	case err != nil:
 		return nil, fmt.Errorf("not published: ask for the schema %s: %w", name, inTime(err))
 	case !ok || known.version != state.Version:
@@ -108,7 +111,7 @@ func (m *Mirror) compileSchema(ctx context.Context, name registry.Name, version 
 		return nil, nil
 	}
 	body, err := m.schemaBody(ctx, name, version)
-	broken := errors.As(err, new(held)) || errors.Is(err, registry.ErrNotExist)
+	broken := errors.As(err, new(held)) || errors.Is(err, registry.ErrNotExist) || errors.Is(err, registry.ErrPermission)
 	if err != nil && !broken {
 		return nil, inTime(err)
 	}
@@ -117,11 +120,16 @@ func (m *Mirror) compileSchema(ctx context.Context, name registry.Name, version 
 		compiled, err = schema.Compile(name, body)
 	}
 	if err != nil {
-		m.complain("schema "+string(name), string(version), "a schema is broken: what it is for is published unjudged",
-			"name", name, "version", version, "error", err)
+		m.schemaBroken(name, version, err)
 		return nil, nil
 	}
 	return compiled, nil
+}
+
+// schemaBroken says once that a version of a schema cannot be read, or is none.
+func (m *Mirror) schemaBroken(name registry.Name, version registry.Version, err error) {
+	m.complain("schema "+string(name), string(version), "a schema is broken: what it is for is published unjudged",
+		"name", name, "version", version, "error", err)
 }
 
 func (m *Mirror) schemaBody(ctx context.Context, name registry.Name, version registry.Version) ([]byte, error) {
