@@ -14,6 +14,7 @@ var stepTests = map[string]func(t *testing.T, a, b Registry){
 	"who stores a body keeps nobody from publishing":  testStepsSlow,
 	"who has lost need not go on storing":             testStepsLost,
 	"a pointer that is not there gets nothing beside": testStepsMissing,
+	"of two who take the same token one has lost":     testStepsTaken,
 }
 
 func testStepsOrder(t *testing.T, a, b Registry) {
@@ -95,4 +96,20 @@ func testStepsMissing(t *testing.T, a, _ Registry) {
 	if s, err := a.State(ctx, p+".lock"); err != nil || s.Exists {
 		t.Errorf("beside a pointer that is not there is a lock: %+v, %v", s, err)
 	}
+}
+
+func testStepsTaken(t *testing.T, a, b Registry) {
+	p := blacklist.Pointer()
+	create(t, a, b, p)
+	body := described([]byte("the same"))
+	put := func(r Registry) func(context.Context) error {
+		return func(ctx context.Context) error { return r.Put(ctx, p.Key(v1), body) }
+	}
+	_, err := a.Move(t.Context(), p, "", v1, put(a), nil)
+	must(t, err)
+	_, err = b.Move(t.Context(), p, "", v1, put(b), func(context.Context, registry.State) error {
+		t.Error("it was told that it had moved")
+		return nil
+	})
+	refused(t, err, registry.ErrConflict, "move")
 }

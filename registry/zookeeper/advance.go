@@ -26,7 +26,7 @@ func (c *Client) Advance(ctx context.Context, p registry.Pointer, base, next reg
 // Move moves a pointer from the version base to next and returns the new state. ErrConflict if another version is present;
 // ErrNotExist if there is no pointer; ErrTimeout if somebody else held the lock for too long; ErrUnknown if the connection was lost
 // and nobody can say by the end of ctx whether the pointer was moved: whoever tries that again with the same next, which is his
-// alone, succeeds even if it was.
+// alone, and without a store, since that was done, succeeds even if it was.
 //
 // store, unless nil, runs once, beside the wait for the lock. The pointer does not move before it has succeeded, and its error is
 // Move's as it is: then nothing has moved. Its ctx ends when Move has failed otherwise. moved, unless nil, runs after the commit,
@@ -53,7 +53,7 @@ func (c *Client) Move(ctx context.Context, p registry.Pointer, base, next regist
 	}
 	defer done()
 
-	a := advance{c: c, path: c.path(p), base: base, next: next, store: s, moved: moved}
+	a := advance{c: c, path: c.path(p), base: base, next: next, store: s, moved: moved, fresh: store != nil}
 	state, err := a.run(s.ctx)
 	if err != nil {
 		return state, cmp.Or(s.failure(), fmt.Errorf("advance %s from %q to %q: %w", p, base, next, err))
@@ -69,6 +69,7 @@ type advance struct {
 	store      *storing
 	moved      func(context.Context, registry.State) error
 
+	fresh   bool  // nobody has tried this before: who finds the pointer at next has met another's
 	late    bool  // what is to be stored has taken so long that it is waited for without the lock
 	unknown bool  // a connection was lost after the transaction was sent
 	version int32 // of the data that it demanded
@@ -146,7 +147,7 @@ func (a *advance) look(ctx context.Context, l *link) (registry.State, *zk.Stat, 
 		return registry.State{}, nil, err
 	}
 	switch {
-	case err == nil && state.Version == a.base, err == nil && state.Version == a.next:
+	case err == nil && state.Version == a.base, err == nil && state.Version == a.next && (a.unknown || !a.fresh):
 		return state, stat, nil
 	case a.unknown && stat.Version != a.version+1:
 		// Not one change since but more, or the node is another: the first of them may have been ours.
