@@ -59,8 +59,9 @@ func newHealth(log *slog.Logger) *health {
 	for s := range sides {
 		h.inquiry[s] = make(chan struct{}, 1)
 	}
-	h.away[registrySide] = errSilent // a writer must not be let in before anybody would take what he writes
-	h.since[registrySide] = time.Now()
+	for s := range sides { // a writer must not be let in before anybody would take what he writes, nor an operator be told that all is well
+		h.away[s], h.since[s] = errSilent, time.Now()
+	}
 	h.wake <- struct{}{}
 	return h
 }
@@ -213,6 +214,7 @@ func (m *Mirror) outcome(s side, err error) {
 	default:
 		if m.health.reached(s) {
 			m.retryFailed()
+			signal(m.health.now) // the other one may be back too
 		}
 	}
 }

@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -64,12 +63,37 @@ func TestReachAsksNobodyWhoHasJustAnswered(t *testing.T) {
 		m := w.boot("a", follows(web))
 		w.passes(time.Minute)
 		w.must(m.Reach())
-		m.wire.set(func(c *wire) { c.fetch = func(string) error { return errors.New("asked") } })
+		asked := 0
+		m.wire.set(func(c *wire) { asked = c.probed })
 		w.must(m.Reach())
 		m.wire.set(func(c *wire) {
-			for _, key := range c.fetched[1:] {
-				w.Errorf("asked again: %s", key)
+			if c.probed != asked || asked == 0 {
+				w.Errorf("asked %d times, and then %d", asked, c.probed-asked)
 			}
 		})
+	})
+}
+
+// Of a store of bodies that has said nothing since the start nobody is told that it is there; the first answer says so, though nobody
+// has anything to fetch or to store.
+func TestAStoreThatWasNotHeardOfIsNotSaidToBeThere(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.assemble("a", follows(web))
+		if s := m.Stats(); s.Bodies == "" || s.Registry == "" {
+			t.Errorf("before anybody was asked: %+v", s)
+		}
+		w.is(m.Writable(), registry.ErrUnreachable)
+		m.wire.set(func(c *wire) { c.fetch = func(string) error { return errCut } })
+		m.run()
+		w.passes(time.Minute)
+		if s := m.Stats(); s.Bodies == "" || s.Registry != "" {
+			t.Errorf("without an answer of the store: %+v", s)
+		}
+		m.wire.set(func(c *wire) { c.fetch = nil })
+		w.passes(time.Minute)
+		if s := m.Stats(); s.Bodies != "" {
+			t.Errorf("with an answer: %s", s.Bodies)
+		}
+		w.must(m.Writable())
 	})
 }

@@ -32,6 +32,7 @@ type wire struct {
 	index   func() error
 	edges   func(d registry.Dependency, e registry.Edges) registry.Edges
 	fetched []string
+	probed  int // questions whether anybody is there
 	indexes map[string]registry.Version
 }
 
@@ -258,7 +259,11 @@ func (c *wire) Fetch(ctx context.Context, key string) (registry.Body, error) {
 	}
 	c.mu.Lock()
 	fetch := c.fetch
-	c.fetched = append(c.fetched, key)
+	if key == registry.DeciderName.Pointer().IndexKey() {
+		c.probed++
+	} else {
+		c.fetched = append(c.fetched, key)
+	}
 	c.mu.Unlock()
 	if fetch != nil {
 		if err := fetch(key); err != nil {
