@@ -82,5 +82,8 @@ func (p *Pool) finish(h *host, t *trial, end time.Time, took time.Duration, o *o
 	case h.health.state.Load() == probing:
 		p.eject.probed(h, false, now) // it has proved nothing, unless connect has said so
 	}
+	if !p.observed {
+		return
+	}
 	p.metrics.Observe(Event{Kind: Attempted, Method: t.method, Host: h.endpoint, Took: took, Err: o.err})
 }

@@ -2,6 +2,7 @@ package thriftclient
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	failsafe "github.com/failsafe-go/failsafe-go"
@@ -18,57 +19,60 @@ const (
 // allowance bounds retries and hedges together, so that they never become the load that keeps the servers down. What failed before
 // it was sent costs the servers nothing, and is not counted.
 type allowance struct {
-	mu      sync.Mutex
-	second  int64 // the one that the current bucket is of
-	buckets [budgetWindow]struct{ calls, spent int64 }
-	calls   int64 // sums over the buckets
-	spent   int64
+	second  atomic.Int64 // the one that the current bucket is of
+	buckets [budgetWindow]struct{ calls, spent atomic.Int64 }
+	mu      sync.Mutex // guards the turn of the second, and spending
 }
 
 var _ budget.Budget = (*allowance)(nil)
 
 // call counts one of the application's.
 func (a *allowance) call(now instant) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.roll(now)
-	a.buckets[a.second%budgetWindow].calls++
-	a.calls++
+	second := int64(now) / int64(time.Second)
+	if a.second.Load() != second {
+		a.mu.Lock()
+		a.roll(second)
+		a.mu.Unlock()
+	}
+	// At the turn of a second one may be counted in the wrong one: that does not matter.
+	a.buckets[second%budgetWindow].calls.Add(1)
 }
 
 // take asks for one more attempt.
 func (a *allowance) take(now instant) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.roll(now)
-	if float64(a.spent+1) > budgetShare*float64(a.calls)+budgetReserve*budgetWindow {
+	second := int64(now) / int64(time.Second)
+	a.roll(second)
+	calls, spent := a.sums()
+	if float64(spent+1) > budgetShare*float64(calls)+budgetReserve*budgetWindow {
 		return false
 	}
-	a.buckets[a.second%budgetWindow].spent++
-	a.spent++
+	a.buckets[second%budgetWindow].spent.Add(1)
 	return true
 }
 
-// roll empties the buckets whose seconds are over.
-func (a *allowance) roll(now instant) {
-	second := int64(now) / int64(time.Second)
-	for a.second < second {
-		if second-a.second > budgetWindow {
-			a.second = second - budgetWindow
-		}
-		a.second++
-		b := &a.buckets[a.second%budgetWindow]
-		a.calls -= b.calls
-		a.spent -= b.spent
-		b.calls, b.spent = 0, 0
+// roll empties the buckets whose seconds are over. The caller has the lock.
+func (a *allowance) roll(second int64) {
+	for s := max(a.second.Load(), second-budgetWindow) + 1; s <= second; s++ {
+		a.buckets[s%budgetWindow].calls.Store(0)
+		a.buckets[s%budgetWindow].spent.Store(0)
 	}
+	a.second.Store(max(a.second.Load(), second))
+}
+
+func (a *allowance) sums() (calls, spent int64) {
+	for i := range a.buckets {
+		calls += a.buckets[i].calls.Load()
+		spent += a.buckets[i].spent.Load()
+	}
+	return calls, spent
 }
 
 // Rate is the share of additional attempts of the last ten seconds.
 func (a *allowance) Rate() float64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return float64(a.spent) / float64(max(1, a.calls))
+	calls, spent := a.sums()
+	return float64(spent) / float64(max(1, calls))
 }
 
 // hedgeBudget is what failsafe-go asks before it hedges: our allowance, and a word to those who count.

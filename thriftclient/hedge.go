@@ -52,9 +52,13 @@ func (g *hedger) executor(method string) failsafe.Executor[*hedged] {
 
 // attempt is one attempt or two. When it returns, none of them is running: the arguments belong to the caller again.
 func (g *hedger) attempt(ctx context.Context, t *trial, h *host, now time.Time) outcome {
-	d := &duel{hedger: g, trial: t, first: h, start: now}
+	d := &duel{hedger: g, first: h, start: now, trial: trial{
+		method: t.method, args: t.args, result: t.result, deadline: t.deadline, repeat: t.repeat,
+		tried: t.tried, attempts: t.attempts, sends: t.sends, last: t.last,
+	}}
 	best, _ := g.executor(t.method).WithContext(ctx).GetWithExecution(d.attempt)
 	d.end()
+	t.tried, t.attempts, t.sends, t.last, t.rested = d.trial.tried, d.trial.attempts, d.trial.sends, d.trial.last, false
 	if best == nil { // ctx was over before there was a result
 		return outcome{ending: cancelled, sent: t.sends > 0, err: context.Cause(ctx)}
 	}
@@ -72,10 +76,10 @@ type duel struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	trial   *trial
-	count   int  // of those that are running
-	started bool // one of them has been
-	over    bool // none may begin any more
+	trial   trial // a copy: the original need not be on the heap for those who never hedge
+	count   int   // of those that are running
+	started bool  // one of them has been
+	over    bool  // none may begin any more
 }
 
 func (d *duel) attempt(e failsafe.Execution[*hedged]) (*hedged, error) {
@@ -110,10 +114,11 @@ func (d *duel) begin(hedge bool) (target *host, start time.Time, snapshot trial)
 		d.pool.metrics.Observe(Event{Kind: Hedged, Method: d.trial.method, Host: target.endpoint})
 	}
 	d.trial.take(target)
+	d.trial.tried = append(d.trial.tried, target)
 	d.count++
 	d.started = true
 	d.running.Add(1)
-	return target, start, *d.trial
+	return target, start, d.trial
 }
 
 // end waits for the loser, which has been interrupted.

@@ -17,6 +17,7 @@ type Pool struct {
 	client     thrift.TClient // the calls, in their middleware
 	codec      *codec
 	metrics    Metrics
+	observed   bool      // by somebody
 	epoch      time.Time // instants are since then
 	repeatable map[string]bool
 	repeatAll  bool
@@ -59,7 +60,7 @@ func OpenSource(source Source, o Options) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		options: o, codec: newCodec(o), metrics: o.Metrics,
+		options: o, codec: newCodec(o), metrics: o.Metrics, observed: o.Metrics != nil,
 		epoch:  time.Now().Add(-time.Nanosecond),
 		choose: newChooser(o.Balance, o.SlowStart), eject: newEjector(o.Ejection), budget: &allowance{},
 		wake:  make(chan struct{}, 1),

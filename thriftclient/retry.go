@@ -25,8 +25,7 @@ type trial struct {
 	deadline     time.Time // of the whole call; zero: none
 	repeat       bool      // it may be sent twice
 
-	tried    []*host // in this round
-	space    [4]*host
+	tried    []*host // in this round, and failed
 	rounds   int
 	attempts int
 	sends    int  // attempts of which something was sent
@@ -46,7 +45,6 @@ type outcome struct {
 func (p *Pool) call(ctx context.Context, method string, args, result thrift.TStruct) (thrift.ResponseMeta, error) {
 	start := time.Now()
 	t := trial{method: method, args: args, result: result, repeat: p.repeatAll || p.repeatable[method]}
-	t.tried = t.space[:0]
 	if p.options.Timeout > 0 {
 		t.deadline = start.Add(p.options.Timeout)
 	}
@@ -62,7 +60,9 @@ func (p *Pool) call(ctx context.Context, method string, args, result thrift.TStr
 		}
 		err = failure
 	}
-	p.metrics.Observe(Event{Kind: Called, Method: method, Took: time.Since(start), Err: err})
+	if p.observed {
+		p.metrics.Observe(Event{Kind: Called, Method: method, Took: time.Since(start), Err: err})
+	}
 	return meta, err
 }
 
@@ -90,6 +90,7 @@ func (p *Pool) run(ctx context.Context, t *trial, now time.Time) (thrift.Respons
 		if !p.again(ctx, t, o) {
 			return thrift.ResponseMeta{}, o.err
 		}
+		t.tried = append(t.tried, t.last)
 		now = time.Now()
 	}
 }
@@ -208,7 +209,6 @@ func (t *trial) take(h *host) {
 	t.attempts++
 	t.rested = false
 	t.last = h
-	t.tried = append(t.tried, h)
 }
 
 func (t *trial) count(o outcome) {
