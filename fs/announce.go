@@ -124,7 +124,10 @@ func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entr
 	switch {
 	case exists && a.f.o.Renames[file.Kind]:
 		ops = a.renamed(ctx, file, current)
-	case !exists, current.Origin == closed, current.Origin == synced, current.Origin == written:
+	case !exists, current.Origin == written: // the kernel says IN_MODIFY when the write is over, which published it
+	case current.Origin == closed, current.Origin == synced:
+		// The writer's own IN_MODIFY came before this could be read, and many ask for nothing else: fsnotify, Node, Java.
+		ops = append(ops, keeper.Op{Kind: keeper.Modify, Path: a.path(file)})
 	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
 		isNew = true
 	default:

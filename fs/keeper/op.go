@@ -24,6 +24,7 @@ const (
 	RemoveDir                         // rmdir Path
 	MakeLink                          // symlink at Path, whose target is Name
 	Rename                            // rename Path to Name, absolute too: IN_MOVED_FROM, IN_MOVED_TO
+	Modify                            // set the mtime of Path to now: IN_MODIFY alone
 )
 
 // Op is one thing for the poker to do. Path is absolute.

@@ -158,6 +158,8 @@ func (op Op) call() error {
 		return again(func() error { return unix.Symlink(op.Name, op.Path) })
 	case Rename:
 		return again(func() error { return unix.Rename(op.Path, op.Name) })
+	case Modify:
+		return again(func() error { return unix.UtimesNanoAt(unix.AT_FDCWD, op.Path, now(), unix.AT_SYMLINK_NOFOLLOW) })
 	}
 	return unix.ENOSYS
 }
@@ -168,10 +170,12 @@ func touch(path string) error {
 	if err != nil {
 		return err
 	}
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
-	err = again(func() error { return unix.UtimesNanoAt(fd, "", times, unix.AT_EMPTY_PATH) })
+	err = again(func() error { return unix.UtimesNanoAt(fd, "", now(), unix.AT_EMPTY_PATH) })
 	return errors.Join(err, unix.Close(fd))
 }
+
+// now changes an mtime and nothing else: IN_MODIFY, and not IN_ATTRIB.
+func now() []unix.Timespec { return []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}} }
 
 func open(path string, flags int) (fd int, err error) {
 	err = again(func() error {

@@ -35,6 +35,7 @@ func TestNotifications(t *testing.T) {
 		{Op{Kind: Touch, Path: fileName}, 0},
 		{Op{Kind: DeleteEntry, Parent: 1, Node: fileNode, Name: fileName}, 0},
 		{Op{Kind: MakeDir, Path: fileName}, unix.EEXIST},
+		{Op{Kind: Modify, Path: "nobody"}, unix.ENOENT},
 		{Op{Kind: OpKind(99)}, unix.ENOSYS},
 	}
 	for _, test := range tests {
