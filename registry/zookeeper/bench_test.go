@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,4 +79,56 @@ func BenchmarkHear(b *testing.B) {
 			must(b, err)
 		}
 	})
+}
+
+// BenchmarkLargeSet is the time from a join until another client, which follows by Changes, has read a set of ten thousand.
+func BenchmarkLargeSet(b *testing.B) {
+	const many = 10_000
+	z, servers := ensemble(b)
+	c, conn := open(b, servers, zookeeper.Options{}), raw(b, z.Addr)
+	must(b, c.Create(b.Context(), users.Pointer()))
+	path := strings.TrimPrefix(servers, z.Addr) + string(users.Pointer()) + "/"
+	add := func(n int) {
+		e := registry.Endpoint(fmt.Sprintf("10.%d.%d.%d:9090", n/62500, n/250%250, n%250+1))
+		_, err := conn.Create(path+registry.MemberNode(e), []byte(e), zk.FlagEphemeral, everybody)
+		must(b, err)
+	}
+	var joining sync.WaitGroup
+	for w := range 16 {
+		joining.Go(func() {
+			for n := w; n < many; n += 16 {
+				add(n)
+			}
+		})
+	}
+	joining.Wait()
+	defer c.Follow(users)()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	told := make(chan []registry.Pointer)
+	go func() {
+		defer close(told)
+		for nodes := range c.Changes(ctx) {
+			select {
+			case told <- nodes:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	reads := func(want int) {
+		for {
+			<-told
+			for m := range c.Members(ctx, users) {
+				if len(m.Members) == want {
+					return
+				}
+				break
+			}
+		}
+	}
+	reads(many)
+	for n := many; b.Loop(); n++ {
+		add(n)
+		reads(n + 1)
+	}
 }

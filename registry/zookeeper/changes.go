@@ -30,7 +30,8 @@ func (w *watcher) tell(p registry.Pointer) {
 
 // Follow has Changes tell of a name as soon as it has been read, and then whenever it reads otherwise, until stop is called. It is
 // a feed without a goroutine: the node is watched, is read again when it has changed, and stays watched over lost connections and
-// sessions. What was read State and Members return without asking the ensemble once more.
+// sessions. What was read State and Members return without asking the ensemble once more. A serverset that has changed is read
+// when Members is asked for it.
 func (c *Client) Follow(n registry.Name) (stop func()) {
 	if _, err := registry.ParseName(string(n)); err != nil {
 		return func() {} // nothing that could change
@@ -89,7 +90,7 @@ func (c *Client) watchAll() *watcher {
 	defer c.mu.Unlock()
 	c.watchers[w] = struct{}{}
 	for _, n := range c.nodes {
-		if n.followers > 0 && n.value != nil && n.armed != nowhere {
+		if n.followers > 0 && n.value != nil {
 			w.tell(c.pointer(n))
 		}
 	}

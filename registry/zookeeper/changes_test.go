@@ -201,3 +201,74 @@ func TestChangesAfterAccept(t *testing.T) {
 	must(t, c.Accept(t.Context()))
 	r.has(t, blacklist.Pointer(), at(v1))
 }
+
+// TestChangesOfLargeSetsAreReadWhenAsked: a hundred members come one after the other, and who follows is told once and has one list to
+// read. What he is told just before the wire is cut he is told again when it is whole, since he could not read it.
+func TestChangesOfLargeSetsAreReadWhenAsked(t *testing.T) {
+	t.Parallel()
+	p, c, beside, _ := behind(t, hasty)
+	populate(t, beside)
+	defer c.Follow(users)()
+	told := make(chan struct{}, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for _, err := range c.Changes(ctx) {
+			if err == nil {
+				told <- struct{}{}
+			}
+		}
+	})
+	defer running.Wait()
+	defer cancel()
+	hear := func() {
+		t.Helper()
+		select {
+		case <-told:
+		case <-time.After(patience):
+			t.Fatal("nothing is told")
+		}
+	}
+	read := func() int {
+		for m, err := range c.Members(ctx, users) {
+			must(t, err)
+			return len(m.Members)
+		}
+		return -1
+	}
+	hear()
+	if n := read(); n != 0 {
+		t.Errorf("%d members", n)
+	}
+	before := c.Stats().Reads
+	for i := range 100 {
+		join(t, beside, users, registry.Member{Endpoint: registry.Endpoint(fmt.Sprintf("10.0.0.%d:9090", i+1))})
+	}
+	membersOf(t, beside, users).until(t, "all", serve(100))
+	hear()
+	if reads := c.Stats().Reads - before; reads > 0 || len(told) > 0 {
+		t.Errorf("told %d times more, and read %d times, though nobody asked", len(told), reads)
+	}
+	eventually(t, func() error {
+		if n := read(); n != 100 {
+			return fmt.Errorf("%d members", n)
+		}
+		return nil
+	})
+
+	join(t, beside, users, registry.Member{Endpoint: "10.0.1.1:9090"})
+	hear()
+	p.Shut()
+	eventually(t, func() error { return unlessUnreachable(c.Err()) })
+	if n := read(); n != 100 {
+		t.Errorf("%d members are known while nobody can be asked", n)
+	}
+	p.Open()
+	hear()
+	eventually(t, func() error {
+		if n := read(); n != 101 {
+			return fmt.Errorf("%d members", n)
+		}
+		return nil
+	})
+}

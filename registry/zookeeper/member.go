@@ -36,29 +36,29 @@ func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registr
 	if err != nil {
 		return reading{}, err
 	}
-	known := make(map[string]registry.Member, len(last.Members))
-	for _, m := range last.Members {
-		known[m.Node] = m
-	}
 	m := registry.Membership{Exists: true, Order: max(last.Order, registry.Order(l.order(found.stat.Pzxid)))}
+	present := make(map[string]struct{}, len(found.children))
+	for _, child := range found.children {
+		present[child] = struct{}{}
+	}
+	m.Members = make([]registry.Member, 0, len(found.children))
+	for _, member := range last.Members {
+		if _, ok := present[member.Node]; ok {
+			m.Members = append(m.Members, member)
+			delete(present, member.Node)
+		}
+	}
 	odd := make(map[string]bool)
 	var fresh []string
-	came := 0
-	for _, child := range found.children {
-		member, ok := known[child]
-		switch {
-		case ok:
-			m.Members = append(m.Members, member)
-			continue
-		case n.odd[child]:
+	for child := range present {
+		if n.odd[child] {
 			odd[child] = true
 			continue
 		}
-		came++
 		fresh = append(fresh, child)
 	}
-	went := len(n.odd) + len(known) + came - len(found.children)
-	if changes := found.stat.Cversion - n.cversion; changes != int32(came+went) {
+	went := len(n.odd) - len(odd) + len(last.Members) - len(m.Members)
+	if changes := found.stat.Cversion - n.cversion; changes != int32(len(fresh)+went) {
 		// Somebody has left and come back in between: he has the same node, but may say something else.
 		fresh, m.Members, odd = found.children, nil, make(map[string]bool)
 	}
@@ -67,11 +67,23 @@ func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registr
 		return reading{}, err
 	}
 	n.odd, n.cversion = odd, found.stat.Cversion
-	m.Members = append(m.Members, joined...)
-	slices.SortFunc(m.Members, func(a, b registry.Member) int {
-		return cmp.Or(cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Node, b.Node))
-	})
+	m.Members = merge(m.Members, joined)
 	return reading{m, children, found.stat.Pzxid}, nil
+}
+
+// merge adds members to sorted ones.
+func merge(sorted, more []registry.Member) []registry.Member {
+	order := func(a, b registry.Member) int {
+		return cmp.Or(cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Node, b.Node))
+	}
+	slices.SortFunc(more, order)
+	var merged []registry.Member
+	for _, m := range more {
+		i, _ := slices.BinarySearchFunc(sorted, m, order)
+		merged = append(append(merged, sorted[:i]...), m)
+		sorted = sorted[i:]
+	}
+	return append(merged, sorted...)
 }
 
 // fetch reads the members below n. Those that have left meanwhile are left out: their leaving will be heard.

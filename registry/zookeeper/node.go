@@ -83,6 +83,7 @@ type node struct {
 	retry  *time.Timer
 
 	followers int    // by Follow
+	told      bool   // they know that it is to be read, and nobody has read it since
 	taken     uint64 // which value State has returned without asking
 
 	// Of members and edges, for whoever reads the node.
@@ -178,6 +179,14 @@ func (c *Client) enqueueLocked(n *node) {
 	if n.feeds == 0 || n.armed != nowhere || n.queued || n.busy || n.paused || !c.readableLocked(n) {
 		return
 	}
+	if n.kind == members && n.value != nil && n.feeds == n.followers {
+		// A large set that many join at once is long. It is read when somebody asks, at his pace and not at that of those who join.
+		if !n.told {
+			n.told = true
+			c.tellLocked(n)
+		}
+		return
+	}
 	n.queued = true
 	c.queue = append(c.queue, n)
 	select {
@@ -239,7 +248,7 @@ func (c *Client) restored(err error) {
 func (c *Client) resyncLocked() {
 	c.queue = nil
 	for _, n := range c.nodes {
-		n.queued, n.busy, n.paused, n.tries = false, false, false, 0
+		n.queued, n.busy, n.paused, n.tries, n.told = false, false, false, 0, false
 		if c.link.freeze != nil && n.kind == presence {
 			n.disarm() // nobody has asked for its watch
 		}
@@ -329,9 +338,10 @@ func (c *Client) refresh(ctx context.Context, l *link, n *node) {
 	if n.events == events {
 		n.armed = r.armed
 	}
-	if n.err == nil && (n.news != news || failed) {
+	if n.err == nil && !n.told && (n.news != news || failed) {
 		c.tellLocked(n)
 	}
+	n.told = false
 	c.learnLocked(n)
 	c.enqueueLocked(n)
 	c.forgetLocked(n)
