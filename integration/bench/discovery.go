@@ -19,6 +19,7 @@ const (
 	crowdSet  = registry.Name("discovery.bench.crowd")
 	bareSet   = registry.Name("discovery.bench.bare") // followed by nobody of ours
 	joinCount = 20                                    // a round
+	joinPause = 150 * time.Millisecond                // a file that changes ten times a second changes later
 	crowdSize = 10_000                                // members of the large set
 	crowdPace = 1_000                                 // joins a second
 	joiners   = 16                                    // at a time
@@ -92,6 +93,9 @@ func (f *fleet) joins(ctx context.Context, there *integration.Monitor, heard lis
 		for side, try := range []func() (time.Duration, error){ours, bare} {
 			took := make([]time.Duration, joinCount)
 			for i := range took {
+				if err := pause(ctx, joinPause); err != nil {
+					return err
+				}
 				if took[i], err = try(); err != nil {
 					return err
 				}
@@ -146,6 +150,9 @@ func (f *fleet) crowd(ctx context.Context, there *integration.Monitor, heard lis
 
 	var series [2][]time.Duration
 	for i := range f.rounds {
+		if err := pause(ctx, joinPause); err != nil {
+			return err
+		}
 		endpoint := fmt.Sprintf("10.3.0.%d:9090", i+1)
 		took, err := heard.shows(path, endpoint, func() error { return f.here.join(crowdSet.Pointer(), endpoint) })
 		if err != nil {
