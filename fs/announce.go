@@ -46,6 +46,8 @@ func (f *FS) announce(ctx context.Context) {
 			changes <- changed // what changes while it waits comes in the next one
 		}
 	})
+	// The kernel has to know the hidden directory before it is needed: to look it up takes the lock of the root, and a slow mkdir may have that.
+	a.poke(ctx, []keeper.Op{{Kind: keeper.Touch, Path: filepath.Join(f.mount, fixedDirs[pokeNode].name, "0")}})
 	sweep := time.NewTicker(sweepEvery)
 	defer sweep.Stop()
 	for {

@@ -74,7 +74,7 @@ func (a *announcer) edges(ctx context.Context) {
 	for _, dir := range old.Dirs {
 		now, ok := graph.Dir(dir.Name)
 		a.linksGone(ctx, dir, now)
-		if !ok {
+		if !ok && !a.f.takeOwn(ownEdit{rootNode, string(dir.Name), DeleteDependency}) {
 			show := func(out *fuse.EntryOut) { a.f.depEntry(out, dir) }
 			op := keeper.Op{Kind: keeper.RemoveDir, Path: filepath.Join(a.f.mount, string(dir.Name))}
 			a.act(ctx, birth{parent: rootNode, name: string(dir.Name), dying: show}, op)
@@ -82,7 +82,7 @@ func (a *announcer) edges(ctx context.Context) {
 	}
 	for _, dir := range graph.Dirs {
 		was, ok := old.Dir(dir.Name)
-		if !ok {
+		if !ok && !a.f.takeOwn(ownEdit{rootNode, string(dir.Name), MakeDependency}) {
 			op := keeper.Op{Kind: keeper.MakeDir, Path: filepath.Join(a.f.mount, string(dir.Name))}
 			a.appear(ctx, rootNode, string(dir.Name), op)
 		}

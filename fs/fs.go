@@ -49,15 +49,17 @@ type Publication struct {
 type EditKind uint8
 
 const (
-	Subscribe   EditKind = iota + 1 // add the edge to the dependency
-	Unsubscribe                     // remove the edge from the dependency
+	Subscribe        EditKind = iota + 1 // add the edge to the dependency
+	Unsubscribe                          // remove the edge from the dependency
+	MakeDependency                       // make an empty dependency, and show it
+	DeleteDependency                     // delete an empty dependency
 )
 
-// Edit is a change of the dependency graph, asked for by ln -s or rm in a directory x.dep.
+// Edit is a change of the dependency graph, asked for by a gesture in the root or in a directory x.dep.
 type Edit struct {
 	Kind       EditKind
 	Dependency registry.Dependency
-	Edge       registry.Edge
+	Edge       registry.Edge // of Subscribe and Unsubscribe
 }
 
 // Options say what the tree allows. The zero value serves it read-write to root, with nothing to publish to: every

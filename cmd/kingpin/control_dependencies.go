@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
 	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
@@ -45,8 +46,16 @@ func (s *server) dependency(ctx context.Context, m *mirror.Mirror, d registry.De
 	if err != nil {
 		return dependencyStatus{}, err
 	}
-	_, followed := s.store.Graph().Dir(d)
-	return dependencyStatus{Name: string(d), Members: texts(edges), Followed: followed}, nil
+	return dependencyStatus{Name: string(d), Members: texts(edges), Followed: s.follows(d)}, nil
+}
+
+// followedDirs are the dependencies that this machine follows: the mount shows others too, that were made here.
+func (s *server) followedDirs() []disk.Dir {
+	return s.store.Graph().Reach(append(slices.Clone(s.set.dependencies), registry.BaseDependency)...)
+}
+
+func (s *server) follows(d registry.Dependency) bool {
+	return slices.ContainsFunc(s.followedDirs(), func(dir disk.Dir) bool { return dir.Name == d })
 }
 
 func (s *server) putDependency(r *http.Request) (any, error) {

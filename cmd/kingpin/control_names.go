@@ -48,12 +48,9 @@ func (s *server) postName(r *http.Request) (any, error) {
 	if err := m.Create(r.Context(), name, deps, c.Body, author(r, s.host)); err != nil {
 		return nil, err
 	}
-	graph := s.store.Graph()
 	done := created{Name: c.Name, Kind: name.Kind().String(), Dependencies: texts(deps)}
 	for _, d := range deps {
-		if _, ok := graph.Dir(d); ok {
-			done.Followed = true
-		}
+		done.Followed = done.Followed || s.follows(d)
 	}
 	return done, nil
 }

@@ -53,7 +53,25 @@ func (t *tree) mountedGraph() (graph, error) {
 		slices.Sort(members)
 		g[dir] = members
 	}
-	return g, nil
+	return g.under(t.rootDependencies()), nil
+}
+
+// under is the graph without the dependencies that are not reached from those that the machine starts from: they were made here, and
+// are shown, and not followed.
+func (g graph) under(said []string) graph {
+	if len(said) == 0 {
+		return g
+	}
+	reached := graph{}
+	for todo := append(slices.Clone(said), string(registry.BaseDependency)); len(todo) > 0; {
+		d := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if members, ok := g[d]; ok && reached[d] == nil {
+			reached[d] = members
+			todo = append(todo, members...)
+		}
+	}
+	return reached
 }
 
 // dependencies that the mount shows.

@@ -177,8 +177,13 @@ func (s *server) mountOptions() fs.Options {
 		if err != nil {
 			return err
 		}
-		if e.Kind == fs.Unsubscribe {
+		switch e.Kind {
+		case fs.Unsubscribe:
 			return m.Unsubscribe(ctx, e.Dependency, e.Edge)
+		case fs.MakeDependency:
+			return m.MakeDependency(ctx, e.Dependency)
+		case fs.DeleteDependency:
+			return m.DeleteDependency(ctx, e.Dependency)
 		}
 		return m.Subscribe(ctx, e.Dependency, e.Edge)
 	}

@@ -67,7 +67,7 @@ func (s *server) neverHere() error {
 			return fmt.Errorf("%s was never read", d)
 		}
 	}
-	for _, dir := range graph.Dirs {
+	for _, dir := range s.followedDirs() {
 		for _, link := range dir.Links {
 			if name, ok := link.Edge.Name(); ok {
 				if _, here := s.store.Current(fileOf(name)); !here {
@@ -165,7 +165,7 @@ func (s *server) followed() map[registry.Name]nameStatus {
 			all[registry.Name(e.Name)] = nameStatus{State: stateUnknown, Reason: words(err), Dependencies: []string{}}
 		}
 	}
-	for _, dir := range s.store.Graph().Dirs {
+	for _, dir := range s.followedDirs() {
 		for _, link := range dir.Links {
 			name, ok := link.Edge.Name()
 			if !ok {

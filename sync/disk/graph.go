@@ -2,6 +2,7 @@ package disk
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -72,6 +73,27 @@ func (g Graph) ByID(id uint64) (dir Dir, link Link, ok bool) {
 		link = dir.Links[p.link]
 	}
 	return dir, link, true
+}
+
+// Reach is the directories that are reached from some of them, sorted by name: what this machine follows, if it follows those.
+func (g Graph) Reach(roots ...registry.Dependency) []Dir {
+	reached := map[registry.Dependency]Dir{}
+	for todo := slices.Clone(roots); len(todo) > 0; {
+		dir, ok := g.Dir(todo[len(todo)-1])
+		todo = todo[:len(todo)-1]
+		if _, again := reached[dir.Name]; again || !ok {
+			continue
+		}
+		reached[dir.Name] = dir
+		for _, link := range dir.Links {
+			if nested, ok := link.Edge.Dependency(); ok {
+				todo = append(todo, nested)
+			}
+		}
+	}
+	dirs := slices.Collect(maps.Values(reached))
+	slices.SortFunc(dirs, func(a, b Dir) int { return cmp.Compare(a.Name, b.Name) })
+	return dirs
 }
 
 // newGraph sorts the directories and their links and indexes their ids. It takes dirs over.

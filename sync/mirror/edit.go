@@ -88,6 +88,9 @@ func (m *Mirror) CreateDependency(ctx context.Context, dep registry.Dependency) 
 func (m *Mirror) DeleteDependency(ctx context.Context, dep registry.Dependency) error {
 	ctx, cancel := context.WithTimeout(ctx, m.o.PublishTimeout)
 	defer cancel()
+	if dep == registry.BaseDependency {
+		return fmt.Errorf("every machine follows %s: %w", dep, registry.ErrInvalid)
+	}
 	if slices.Contains(m.o.Dependencies, dep) {
 		return fmt.Errorf("%s is what this machine was told to follow (--dependency): %w", dep, registry.ErrInvalid)
 	}
@@ -108,6 +111,9 @@ func (m *Mirror) DeleteDependency(ctx context.Context, dep registry.Dependency) 
 		return fmt.Errorf("delete %s: %w", dep, inTime(err))
 	}
 	m.log.Info("dependency deleted", "name", dep)
+	m.mu.Lock()
+	m.dismiss(dep)
+	m.mu.Unlock()
 	m.lookAgain(ctx, dep)
 	m.await(ctx, func() bool { _, shown := m.shown[dep]; return !shown })
 	return nil

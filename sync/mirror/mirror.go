@@ -160,10 +160,14 @@ type Mirror struct {
 	feeds    sync.WaitGroup // one a followed name and dependency; owned by conduct
 	plan     chan struct{}  // holds one token while the plan of what is wanted may be out of date
 
+	guestsSaving sync.Mutex // held across the write of their file; taken before mu
+
 	mu           sync.Mutex
 	dependencies map[registry.Dependency]*dependency // those that are reached from the roots
 	followers    map[registry.Name]*follower         // wanted names, and unwanted ones during their grace
 	shown        map[registry.Dependency][]registry.Edge
+	guests       []registry.Dependency // shown and not followed, the oldest first
+	guestsNew    bool                  // the file does not say so yet
 	accepted     acceptances
 	unindexed    map[registry.Pointer]struct{} // whose index object is behind
 	complained   map[string]string             // what was said last on a subject, to say it once

@@ -123,7 +123,7 @@ func (m *Mirror) unready() error {
 		}
 	}
 	for _, d := range m.dependencies {
-		if !d.known && d.name != registry.BaseDependency {
+		if !d.known && d.name != registry.BaseDependency && !d.guest {
 			return fmt.Errorf("the registry has not said yet what is in %s%s", d.name, m.silence())
 		}
 	}

@@ -20,11 +20,13 @@ type dependency struct {
 	edges  []registry.Edge // sorted, well-formed
 	bad    map[string]struct{}
 	held   bool // it was deleted with edges in it, and they stay
+	guest  bool // it is shown, and not followed
 }
 
 // recall starts from what is on disk: the graph as it was followed last, and every file. Whatever nobody wants any more leaves as soon
 // as the registry has confirmed that.
 func (m *Mirror) recall() {
+	m.recallGuests()
 	graph := m.store.Graph()
 	m.recalled = len(graph.Dirs) > 0
 	for _, dir := range graph.Dirs {
@@ -66,6 +68,7 @@ func (m *Mirror) conduct(ctx context.Context) {
 		edges, size := m.graph()
 		m.mu.Unlock()
 
+		m.saveGuests()
 		for _, f := range leavers {
 			if !m.leave(f) {
 				wait = time.Second // somebody is publishing it
@@ -116,6 +119,7 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 		}
 		reached[name] = struct{}{}
 		d := m.dependency(ctx, name)
+		d.guest = false
 		complete = complete && d.known
 		for _, edge := range d.edges {
 			if nested, ok := edge.Dependency(); ok {
@@ -125,6 +129,7 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 			}
 		}
 	}
+	m.surveyGuests(ctx, reached)
 	for name, held := range wanted {
 		f := m.follower(name)
 		f.leaving, f.implied = time.Time{}, !held

@@ -1,0 +1,137 @@
+package fs
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// shellFails runs a script that has to fail with these words.
+func (m *machine) shellFails(script, words string) {
+	m.t.Helper()
+	out, err := m.shell(script)
+	if err == nil || !strings.Contains(out, words) {
+		m.t.Errorf("%s: %s, %v, want %q", script, out, err, words)
+	}
+}
+
+func (m *machine) does(script string) {
+	m.t.Helper()
+	if out, err := m.shell(script); err != nil {
+		m.t.Errorf("%s: %v: %s", script, err, out)
+	}
+}
+
+func TestDependenciesAreMadeAndDeletedAsDirectories(t *testing.T) {
+	m := start(t)
+	root := m.watchFor(m.mount, "create,delete", "%f")
+	m.does(`mkdir $m/new.dep && ls -ld $m/new.dep && ls $m | grep -q new.dep`)
+	if got := root.next(); got != "new.dep" {
+		t.Errorf("the root heard of %q", got)
+	}
+	m.does(`mkdir -p $m/new.dep && cd $m && ln -s ../config/` + aConfig + ` new.dep/ && cat new.dep/` + aConfig)
+	m.shellFails(`mkdir $m/new.dep`, "File exists")
+	m.shellFails(`rmdir $m/new.dep`, "not empty")
+	if got := m.read(".error/dep/new.dep"); !strings.HasPrefix(got, "refused: new.dep has members (1)") {
+		t.Error(got)
+	}
+	m.does(`cd $m/new.dep && rm ` + aConfig + ` && cd .. && rmdir new.dep`)
+	if got := root.next(); got != "new.dep" {
+		t.Errorf("the root heard of %q", got)
+	}
+	if _, err := os.Stat(m.path("new.dep")); !os.IsNotExist(err) {
+		t.Error(err)
+	}
+	m.shellFails(`rmdir $m/new.dep`, "No such file")
+	m.shellFails(`mkdir $m/new`, "Operation not permitted")
+	if got := m.read(".error/dep/new"); !strings.Contains(got, "mkdir new.dep") {
+		t.Error(got)
+	}
+	m.shellFails(`mkdir "$m/a b.dep"`, "Invalid argument")
+	m.shellFails(`mkdir $m/config/x.dep`, "Operation not permitted")
+	m.shellFails(`mkdir $m/elsewhere.dep`, "File exists")
+	m.shellFails(`rmdir $m/config`, "Operation not permitted")
+	m.does(`mkdir $m/held.dep`)
+	m.shellFails(`rmdir $m/held.dep`, "Invalid argument")
+	if got := m.read(".error/dep/held.dep"); !strings.Contains(got, "held.dep is in web.dep") {
+		t.Error(got)
+	}
+	m.order("/down", "yes")
+	m.shellFails(`mkdir $m/other.dep`, "No route to host")
+	m.shellFails(`rmdir $m/held.dep`, "No route to host")
+	m.order("/down", "no")
+	m.killServer()
+	m.does(`cd $m && ls -d held.dep && mkdir other.dep && rmdir other.dep`)
+}
+
+// What a system call makes here is one event; what comes from elsewhere is one too.
+func TestADirectoryIsOneEvent(t *testing.T) {
+	m := start(t)
+	events := m.watchFor(m.mount, "create,delete", "%e %f")
+	m.does(`mkdir $m/a.dep && rmdir $m/a.dep`)
+	m.order("/graph?dep=b.dep", aConfig)
+	events.expect("CREATE,ISDIR a.dep")
+	events.expect("DELETE,ISDIR a.dep")
+	events.expect("CREATE,ISDIR b.dep")
+	m.order("/ungraph?dep=b.dep", "")
+	events.expect("DELETE,ISDIR b.dep")
+	m.does(`mkdir $m/z.dep`)
+	events.expect("CREATE,ISDIR z.dep")
+}
+
+// MKDIR holds the lock of the root, which nobody reads configs through.
+func TestASlowMkdirHoldsNoReader(t *testing.T) {
+	m := start(t)
+	finish := map[string]func() string{
+		"read":  m.load("read", m.config()),
+		"list":  m.load("list", m.path("config")),
+		"cold":  m.load("cold", m.path("config")+"/.none"),
+		"write": m.load("write", m.config()),
+	}
+	m.order("/hold?name=slow.dep", "4s")
+	began := time.Now()
+	m.shellFails(`mkdir $m/slow.dep`, "timed out")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the root was locked for %v", took)
+	}
+	eventually(t, "it is there in the end", func() bool { _, err := os.Stat(m.path("slow.dep")); return err == nil })
+	if got := m.read(".error/dep/slow.dep"); !strings.Contains(got, "and then succeeded") {
+		t.Error(got)
+	}
+	for name, end := range finish {
+		var longest, count int64
+		fmt.Sscan(end(), &longest, &count)
+		if longest > 1_000_000 {
+			t.Errorf("%s was held up for %d µs", name, longest)
+		}
+	}
+}
+
+// TestRmRfUnsubscribesNobodyByAccident: users.md 4.
+func TestRmRfUnsubscribesNobodyByAccident(t *testing.T) {
+	m := start(t)
+	var names []string
+	for i := range 6 {
+		name := fmt.Sprint("config.manageddata.test.n", i)
+		m.remote("config", name, "x")
+		names = append(names, name)
+	}
+	m.order("/graph?dep=web.dep", strings.Join(names, " "))
+	m.order("/graph?dep=base.dep", aConfig)
+	m.wantSoon("web.dep/"+names[5], "x")
+	m.wantSoon("base.dep/"+aConfig, "first\n")
+	m.shellFails(`rm -rf $m/web.dep`, "Operation not permitted")
+	if left, err := os.ReadDir(m.path("web.dep")); err != nil || len(left) != 3 {
+		t.Errorf("%d members are left, %v, want 3", len(left), err)
+	}
+	if got := m.read(".error/dep/web.dep"); !strings.Contains(got, "use kingpin dep rm") {
+		t.Error(got)
+	}
+	m.shellFails(`rm -rf $m/base.dep`, "Operation not permitted")
+	if got := m.read(".error/dep/base.dep"); !strings.Contains(got, "use kingpin dep rm") {
+		t.Error(got)
+	}
+	m.want("base.dep/"+aConfig, "first\n")
+}
