@@ -74,6 +74,7 @@ func (p pastFile) knows(other pastFile) bool {
 // pastList is a listing, and why it is not complete.
 type pastList struct {
 	versions []Past
+	current  registry.Version // what was current then
 	made     time.Time
 	err      error
 }
@@ -284,7 +285,8 @@ func (f *FS) listPasts(cancel <-chan struct{}, thread uint32, config registry.Na
 	f.history.mu.Lock()
 	list, ok := f.history.lists[config]
 	f.history.mu.Unlock()
-	if ok && time.Since(list.made) < listingLife {
+	current, _ := f.store.Current(disk.File{Kind: registry.Config, Name: string(config)})
+	if ok && time.Since(list.made) < listingLife && list.current == current.Version {
 		return list.versions, list.err
 	}
 	var versions []Past
@@ -304,7 +306,7 @@ func (f *FS) listPasts(cancel <-chan struct{}, thread uint32, config registry.Na
 			versions = append(versions, p.Past)
 		}
 	}
-	f.history.list(config, pastList{versions, time.Now(), err})
+	f.history.list(config, pastList{versions, current.Version, time.Now(), err})
 	for _, p := range versions {
 		f.history.keep(pastFile{Name: config, Past: p})
 	}
@@ -347,6 +349,18 @@ func (f *FS) openHistory(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Open
 	}
 	out.Fh = f.open(&handle{node: in.NodeId, listing: f.dots(in.NodeId, f.listHistory(config, versions))})
 	return fuse.OK
+}
+
+// incomplete is why the last listing of a history was not whole.
+func (f *FS) incomplete(node uint64, dest []byte) (uint32, fuse.Status) {
+	config, _ := f.historyOf(node)
+	f.history.mu.Lock()
+	list := f.history.lists[config]
+	f.history.mu.Unlock()
+	if list.err == nil {
+		return 0, fuse.ENODATA
+	}
+	return fill(dest, []byte(list.err.Error()))
 }
 
 // readPrevious answers where the link to the version before the current one leads.

@@ -88,6 +88,9 @@ func (f *FS) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, de
 	if !ok {
 		return 0, fuse.ENODATA
 	}
+	if isHidden(in.NodeId, pastDirKind) && short == "incomplete" {
+		return f.incomplete(in.NodeId, dest)
+	}
 	if isHidden(in.NodeId, pastKind) {
 		value, st := f.pastXattr(cancel, in, short)
 		if !st.Ok() {

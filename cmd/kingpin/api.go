@@ -135,6 +135,40 @@ type published struct {
 	Changed bool   `json:"changed"` // false: these bytes were current already
 }
 
+// versionList is GET /v1/names/NAME/versions.
+type versionList struct {
+	Versions   []pastVersion `json:"versions"`   // newest first
+	Incomplete string        `json:"incomplete"` // why there may be more: those not on this machine could not be listed
+}
+
+// pastVersion is a version that was current some time, and a member of what kingpin history prints.
+type pastVersion struct {
+	Version   string    `json:"version"`
+	Published time.Time `json:"published,omitzero"`
+	Author    string    `json:"author"`
+	Message   string    `json:"message"`
+	Size      int64     `json:"size"`
+	SHA256    string    `json:"sha256"`   // empty: nobody said
+	Replaces  string    `json:"replaces"` // what was current before; empty: nothing, or nobody said
+	Current   bool      `json:"current"`
+}
+
+// rolledBack is what kingpin rollback prints.
+type rolledBack struct {
+	published
+	From string `json:"from"` // the version that was current
+	To   string `json:"to"`   // that whose bytes are current now
+}
+
+// differs is what kingpin diff prints.
+type differs struct {
+	Name    string `json:"name"`
+	From    string `json:"from"` // versions
+	To      string `json:"to"`
+	Changed bool   `json:"changed"`
+	Diff    string `json:"diff"`
+}
+
 // memberRequest is the body of POST and DELETE /v1/dependencies/DEP/members.
 type memberRequest struct {
 	Members []string `json:"members"`

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 )
 
@@ -52,14 +51,4 @@ func (t *tree) cat(ctx context.Context, word string, inv *invocation) error {
 		return fmt.Errorf("cat %s: %w", g, fromErrno(err))
 	}
 	return nil
-}
-
-// version fetches one published version, by its token or by how many versions it is before the current one.
-func (t *tree) version(ctx context.Context, inv *invocation, g target) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
-	defer cancel()
-	if g.dir != "config" {
-		return nil, wrongUsage("%s has no versions: only configs keep them", g)
-	}
-	return t.control.send(ctx, "GET", "/v1/names/"+g.name+"/versions/"+url.PathEscape(g.version), nil)
 }

@@ -116,6 +116,47 @@ func nameCommands() []command {
 PATTERN is a part of the name, a pattern with * ? [], or a directory of the mount: config/, serverset/, decider/.`,
 		},
 		{
+			name: "history", brief: "versions with time, author and message", run: runHistory, direct: true,
+			args:  []arg{{name: "NAME", values: completeNames}},
+			flags: []option{{name: "number", short: "n", value: "20", word: "N", usage: "how many, the newest first"}},
+			exits: []int{exitDone, exitNoName, exitUnreachable},
+			long: `
+The versions are also files, MOUNT/.history/NAME/VERSION, with author and message as extended attributes. With S3 away it lists
+those that this machine has itself.`,
+		},
+		{
+			name: "diff", brief: "what a version has changed, as diff -u shows it", run: runDiff, direct: true,
+			args:  []arg{{name: "NAME", values: completeNames}, {name: "VERSION", optional: true}, {name: "VERSION", optional: true}},
+			exits: []int{exitDone, exitFailed, exitUsage, exitNoName, exitUnreachable},
+			long: `
+Without VERSION the one before the current and the current one; with one VERSION that and the current one. It ends with 0 if they are
+the same, 1 if they differ and more if something went wrong.`,
+		},
+		{
+			name: "rollback", brief: "publish an older version again", run: runRollback, direct: true, orders: true,
+			args: []arg{{name: "NAME", values: completeNames}, {name: "VERSION", optional: true}},
+			flags: []option{
+				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
+				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
+			},
+			exits: []int{exitDone, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
+			long: `
+Without VERSION the one before the current. It makes a new version with the old bytes; if somebody else publishes meanwhile, it makes
+none. cp MOUNT/.history/NAME/VERSION MOUNT/config/NAME does the same, whoever publishes meanwhile.`,
+		},
+		{
+			name: "edit", brief: "open it in $EDITOR, and publish only if nobody else did", run: runEdit, direct: true,
+			args: []arg{{name: "NAME", values: completeNames}},
+			flags: []option{
+				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
+				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
+			},
+			exits: []int{exitDone, exitFailed, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
+			long: `
+$VISUAL, $EDITOR or vi gets a copy. If it is left as it was, or the editor fails, nothing is published. If what was written is refused,
+or somebody else has published meanwhile, it is kept in a file, and the message says in which.`,
+		},
+		{
 			name: "cat", brief: "print the current version, or NAME@VERSION", run: runCat, direct: true,
 			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
 			exits: []int{exitDone, exitNoName, exitUnreachable},

@@ -34,6 +34,7 @@ import (
 //	PUT    /v1/names/NAME                         the bytes of a new version -> published
 //	           ?message=TEXT &base=VERSION &force=1 &try=1 (check only)
 //	DELETE /v1/names/NAME                         takes it out of the registry, if nobody has it -> removed
+//	GET    /v1/names/NAME/versions?most=N         versionList: the last N that were current
 //	GET    /v1/names/NAME/versions/VERSION        the bytes of a version; a number N means N before the current one
 //	GET    /v1/registry/names                     []listedName: all of the registry
 //	GET    /v1/registry/names/NAME                knownName
@@ -61,6 +62,7 @@ func (s *server) routes() http.Handler {
 		"POST /v1/names":                          s.changing(s.postName),
 		"DELETE /v1/names/{name}":                 s.changing(s.deleteName),
 		"PUT /v1/names/{name}":                    s.changing(s.putName),
+		"GET /v1/names/{name}/versions":           s.getVersions,
 		"GET /v1/names/{name}/versions/{which}":   s.getVersion,
 		"GET /v1/registry/names":                  s.getRegistryNames,
 		"GET /v1/registry/names/{name}":           s.getRegistryName,

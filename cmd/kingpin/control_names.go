@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/sync/mirror"
@@ -78,41 +77,6 @@ func (s *server) putName(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return published{Name: string(name), Version: string(entry.Version), Changed: entry.Version != before}, nil
-}
-
-func (s *server) getVersion(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	which := r.PathValue("which")
-	file := fileOf(name)
-	versions := s.store.SupersededOf(file) // oldest first
-	if current, ok := s.store.Current(file); ok {
-		versions = append(versions, current)
-	} else if !s.direct {
-		return nil, fmt.Errorf("%s is not followed here: %w", name, registry.ErrNotExist)
-	}
-	if n, err := strconv.ParseUint(which, 10, 16); err == nil {
-		if int(n) >= len(versions) {
-			return nil, fmt.Errorf("%s@%s: only %s of it are here: %w", name, which, count(len(versions), "version"), registry.ErrNotExist)
-		}
-		which = string(versions[len(versions)-1-int(n)].Version)
-	}
-	for _, e := range versions {
-		if string(e.Version) == which {
-			return s.readBody(e.Stamp)
-		}
-	}
-	version, err := registry.ParseVersion(which)
-	if err != nil {
-		return nil, err
-	}
-	body, err := s.engine.fetch(r.Context(), name.Pointer().Key(version))
-	if err != nil {
-		return nil, fmt.Errorf("%s@%s: %w", name, which, err)
-	}
-	return body.Data, nil
 }
 
 func (s *server) getRegistryNames(r *http.Request) (any, error) {
