@@ -18,6 +18,7 @@ type backend struct {
 	registry mirror.Registry
 	bodies   mirror.Bodies
 	ensemble *zookeeper.Client // nil: embedded
+	former   zookeeper.Session // of the last server of this machine
 	close    func() error
 }
 
@@ -36,7 +37,7 @@ func openFleet(ctx context.Context, set monitorSettings, store *disk.Store, obse
 	if err != nil {
 		return backend{}, err
 	}
-	seen, err := seenEnsemble(set.state, store)
+	seen, former, err := seenEnsemble(set.state, store)
 	if err != nil {
 		// The file is only there to recognise the ensemble. Without it any will do, as on the first start.
 		log.Error("the ensemble of last time is not known any more; any will do", "error", err)
@@ -46,7 +47,7 @@ func openFleet(ctx context.Context, set monitorSettings, store *disk.Store, obse
 		bodies.Close()
 		return backend{}, err
 	}
-	return backend{registry: ensemble, bodies: bodies, ensemble: ensemble, close: func() error {
+	return backend{registry: ensemble, bodies: bodies, ensemble: ensemble, former: former, close: func() error {
 		err := ensemble.Close()
 		bodies.Close()
 		return err

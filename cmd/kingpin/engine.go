@@ -171,6 +171,7 @@ func (e *engine) run(ctx context.Context) error {
 	beside.Go(func() { e.opened(ctx, m) })
 	if b.ensemble != nil {
 		beside.Go(func() { e.keepEnsemble(ctx, b.ensemble) })
+		beside.Go(func() { e.bury(ctx, b) })
 	}
 	err = m.Run(ctx)
 	beside.Wait()

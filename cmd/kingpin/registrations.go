@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/kingpinfs/kingpin/fs"
 	"github.com/kingpinfs/kingpin/registry"
@@ -33,6 +34,11 @@ func (e *engine) bequeath() {
 	if b, _ := e.behind(); b.ensemble != nil {
 		b.ensemble.Bequeath()
 	}
+}
+
+// registering says whether something is about to be registered.
+func (e *engine) registering() bool {
+	return slices.ContainsFunc(e.registrar.Registrations(), func(r mirror.RegistrationStatus) bool { return r.State == mirror.Unregistered })
 }
 
 // registrations is registrations.json.

@@ -11,12 +11,14 @@ const (
 	opSync       int32 = 9
 	opAuth       int32 = 100
 	opSetWatches int32 = 101
+	opClose      int32 = -11
 
 	xidEvent      int32 = -1
 	xidAuth       int32 = -4
 	xidSetWatches int32 = -8
 	xidSync       int32 = 1
 	xidExists     int32 = 2
+	xidClose      int32 = 3
 )
 
 // codeNoNode is the error of a request for what does not exist.

@@ -21,6 +21,7 @@ const farewell = time.Second
 type link struct {
 	*wire
 	conn    *zk.Conn
+	address address
 	server  string
 	session session
 	anew    bool   // the session
@@ -54,11 +55,10 @@ func (c *Client) open(ctx context.Context, a address, s session) (*link, error) 
 
 // greet dials and says all that has to be said before go-zookeeper gets the connection.
 func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err error) {
-	raw, err := c.options.Dial(ctx, "tcp", a.dial)
+	w, err := c.dial(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{Conn: raw, raw: raw, lost: make(chan struct{}), limit: c.bufferLimit()}
 	defer func() {
 		if err != nil && ctx.Err() != nil {
 			err = fmt.Errorf("no greeting: %w", expired(ctx))
@@ -68,18 +68,6 @@ func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err 
 		}
 	}()
 	defer context.AfterFunc(ctx, func() { w.fail(expired(ctx)) })()
-	if c.options.TLS != nil {
-		config := c.options.TLS.Clone()
-		if config.ServerName == "" {
-			config.ServerName = a.host
-		}
-		secure := tls.Client(raw, config)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, err
-		}
-		w.Conn = secure
-	}
-	w.from = bufio.NewReader(w.Conn)
 	t := &conversation{to: w.Conn, from: w.from, heard: c.heard}
 	granted, answer, err := t.connect(s, c.options.SessionTimeout)
 	if err != nil {
@@ -89,11 +77,37 @@ func (c *Client) greet(ctx context.Context, a address, s session) (l *link, err 
 		return nil, errExpired
 	}
 	w.answer = answer
-	l = &link{wire: w, server: a.dial, session: granted}
+	l = &link{wire: w, address: a, server: a.dial, session: granted}
 	if err := c.introduce(t, l); err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// dial connects to an address, encrypted if that is wanted.
+func (c *Client) dial(ctx context.Context, a address) (*wire, error) {
+	raw, err := c.options.Dial(ctx, "tcp", a.dial)
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{Conn: raw, raw: raw, lost: make(chan struct{}), limit: c.bufferLimit()}
+	if c.options.TLS != nil {
+		config := c.options.TLS.Clone()
+		if config.ServerName == "" {
+			config.ServerName = a.host
+		}
+		secure := tls.Client(raw, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			w.fail(err)
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("no greeting: %w", expired(ctx))
+			}
+			return nil, err
+		}
+		w.Conn = secure
+	}
+	w.from = bufio.NewReader(w.Conn)
+	return w, nil
 }
 
 // introduce finds out which ensemble this is, and asks for the watches that the last connection had.
