@@ -90,6 +90,7 @@ func (m *Mirror) recordPublication(p Publication, e disk.Entry, published bool, 
 		{registry.ErrQuota, c.quota.Add},
 		{registry.ErrUnreachable, c.unreachable.Add},
 		{registry.ErrTimeout, c.timeout.Add},
+		{context.Canceled, c.timeout.Add}, // its writer was interrupted
 		{registry.ErrPermission, c.denied.Add},
 		{registry.ErrReadOnly, c.denied.Add},
 		{err, c.invalid.Add}, // everything else
