@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,11 @@ func newBed(t *rapid.T, balance Balance, weights []float64) *bed {
 	return b
 }
 
+// evenBed has hosts of equal weight.
+func evenBed(t *rapid.T, balance Balance, least, most int) *bed {
+	return newBed(t, balance, slices.Repeat([]float64{1}, rapid.IntRange(least, most).Draw(t, "hosts")))
+}
+
 func defaults(t *rapid.T) Options {
 	o, err := Options{}.complete()
 	if err != nil {
@@ -46,7 +52,7 @@ func defaults(t *rapid.T) Options {
 
 // bareHost is one that is never connected to.
 func bareHost(t *rapid.T, name string) *host {
-	h, err := newHost(name, 1<<20, func(context.Context, *host) (*connection, error) { return nil, ErrClosed })
+	h, err := newHost(name, 1<<20, func(context.Context, *host) (*connection, error) { return nil, ErrClosed }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,14 +147,10 @@ func TestUnderLoadTheCallsInFlightFollowTheWeight(t *testing.T) {
 
 func TestASlowHostIsStarvedInProportion(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(3, 12).Draw(t, "hosts")
+		b := evenBed(t, LeastLoaded, 3, 12)
+		n := len(b.list)
 		slower := rapid.IntRange(3, 200).Draw(t, "times slower")
 		callers := rapid.IntRange(1, 4*n).Draw(t, "callers")
-		w := make([]float64, n)
-		for i := range w {
-			w[i] = 1
-		}
-		b := newBed(t, LeastLoaded, w)
 		slow := b.list[0]
 		const calls = 4000
 		counts := b.simulate(callers, calls, func(h *host) time.Duration {
@@ -166,12 +168,8 @@ func TestASlowHostIsStarvedInProportion(t *testing.T) {
 
 func TestAHostThatHangsIsAvoidedBeforeItsFirstDeadline(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(3, 12).Draw(t, "hosts")
-		w := make([]float64, n)
-		for i := range w {
-			w[i] = 1
-		}
-		b := newBed(t, LeastLoaded, w)
+		b := evenBed(t, LeastLoaded, 3, 12)
+		n := len(b.list)
 		b.simulate(2*n, 1500, func(*host) time.Duration { return time.Millisecond })
 		hung := b.list[0]
 		counts := b.simulate(2*n, 1500, func(h *host) time.Duration {
@@ -188,12 +186,8 @@ func TestAHostThatHangsIsAvoidedBeforeItsFirstDeadline(t *testing.T) {
 
 func TestANewHostStartsSlowly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(3, 12).Draw(t, "hosts")
-		w := make([]float64, n)
-		for i := range w {
-			w[i] = 1
-		}
-		b := newBed(t, Random, w)
+		b := evenBed(t, Random, 3, 12)
+		n := len(b.list)
 		fresh := b.list[0]
 		fresh.since.Store(int64(b.now))
 		counts := b.simulate(1, 1000, func(*host) time.Duration { return time.Millisecond }) // a second: a tenth of the slow start

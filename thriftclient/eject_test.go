@@ -105,12 +105,8 @@ func (m *ejectorMachine) check(t *rapid.T) {
 
 func TestInPanicEjectionIsIgnored(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(2, 12).Draw(t, "hosts")
-		w := make([]float64, n)
-		for i := range w {
-			w[i] = 1
-		}
-		b := newBed(t, Random, w)
+		b := evenBed(t, Random, 2, 12)
+		n := len(b.list)
 		b.ejector.Share, b.ejector.Panic = 1, 0.5
 		for i, h := range b.list {
 			b.ejector.eject(h, b.now)
@@ -175,12 +171,7 @@ func TestAHostComesBackWhenItsProbeIsAnswered(t *testing.T) {
 
 func TestAHostThatFailsFarMoreOftenThanOthersIsAnOutlier(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(3, 10).Draw(t, "hosts")
-		w := make([]float64, n)
-		for i := range w {
-			w[i] = 1
-		}
-		b := newBed(t, LeastLoaded, w)
+		b := evenBed(t, LeastLoaded, 3, 10)
 		own, others := rapid.IntRange(0, 100).Draw(t, "own failures of 100"), rapid.IntRange(0, 100).Draw(t, "failures of the others")
 		b.ejector.rate(b.now)
 		for i, h := range b.list {

@@ -22,6 +22,7 @@ type host struct {
 	pool     *puddle.Pool[*connection]
 	connect  func(ctx context.Context, h *host) (*connection, error)
 	idle     idleOnly
+	open     *atomic.Int64 // connections, those being made and those being closed included; shared with a predecessor that is drained
 
 	mu      sync.Mutex
 	live    map[*connection]struct{} // every one that is open
@@ -30,10 +31,17 @@ type host struct {
 
 type waiter struct{ leave context.CancelCauseFunc }
 
-func newHost(endpoint string, most int, connect func(context.Context, *host) (*connection, error)) (*host, error) {
-	h := &host{endpoint: endpoint, most: int64(most), connect: connect, idle: idleOnly{context.Background()}, live: map[*connection]struct{}{}, waiters: map[*waiter]struct{}{}}
+func newHost(endpoint string, most int, connect func(context.Context, *host) (*connection, error), predecessor *host) (*host, error) {
+	h := &host{
+		endpoint: endpoint, most: int64(most), connect: connect, idle: idleOnly{context.Background()}, open: &atomic.Int64{},
+		live: map[*connection]struct{}{}, waiters: map[*waiter]struct{}{},
+	}
+	if predecessor != nil {
+		h.open = predecessor.open
+	}
 	var err error
-	// puddle holds a place before it constructs, and until it has destroyed: the limit counts connections that are being made.
+	// puddle holds a place before it constructs, and until it has destroyed what was acquired. So nothing is ever released that is to
+	// be closed, nor is Reset called: of those the place is free while the connection is still open.
 	h.pool, err = puddle.NewPool(&puddle.Config[*connection]{Constructor: h.construct, Destructor: h.destroy, MaxSize: int32(most)})
 	return h, err
 }
@@ -59,8 +67,13 @@ func (h *host) construct(ctx context.Context) (*connection, error) {
 	if ctx.Value(idleOnlyKey{}) != nil {
 		return nil, errNotIdle
 	}
+	if h.open.Add(1) > h.most { // a predecessor has some yet
+		h.open.Add(-1)
+		return nil, errLeft
+	}
 	c, err := h.connect(ctx, h)
 	if err != nil {
+		h.open.Add(-1)
 		return nil, err
 	}
 	h.mu.Lock()
@@ -71,6 +84,7 @@ func (h *host) construct(ctx context.Context) (*connection, error) {
 
 func (h *host) destroy(c *connection) {
 	c.close()
+	h.open.Add(-1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.live, c)
@@ -137,7 +151,9 @@ func (h *host) abandon() {
 		w.leave(errLeft)
 	}
 	h.mu.Unlock()
-	h.pool.Reset()
+	for _, r := range h.pool.AcquireAllIdle() {
+		r.Destroy()
+	}
 }
 
 // interrupt ends the calls that are running.

@@ -39,9 +39,9 @@ type Pool struct {
 
 	mu       sync.Mutex
 	known    map[string]*host
-	draining map[*host]struct{} // gone from the set, and not yet closed
-	trouble  error              // the last one of the source
-	heard    bool               // first is closed
+	draining map[*host]bool // gone from the set, and not yet closed
+	trouble  error          // the last one of the source
+	heard    bool           // first is closed
 }
 
 var _ thrift.TClient = (*Pool)(nil)
@@ -65,7 +65,7 @@ func OpenSource(source Source, o Options) (*Pool, error) {
 		choose: newChooser(o.Balance, o.SlowStart), eject: newEjector(o.Ejection), budget: &allowance{},
 		wake:  make(chan struct{}, 1),
 		first: make(chan struct{}), good: make(chan struct{}), over: make(chan struct{}),
-		known: map[string]*host{}, draining: map[*host]struct{}{},
+		known: map[string]*host{}, draining: map[*host]bool{},
 	}
 	if p.metrics == nil {
 		p.metrics = nobody{}
@@ -139,7 +139,7 @@ func (p *Pool) Close(ctx context.Context) error {
 
 // drain closes the connections of a host when their calls are over. The caller has the lock.
 func (p *Pool) drain(h *host) {
-	p.draining[h] = struct{}{}
+	p.draining[h] = true
 	p.tasks.Go(func() {
 		h.abandon()
 		h.pool.Close()
@@ -147,6 +147,16 @@ func (p *Pool) drain(h *host) {
 		defer p.mu.Unlock()
 		delete(p.draining, h)
 	})
+}
+
+// predecessor is a host of this endpoint that still has connections; nil if there is none. The caller has the lock.
+func (p *Pool) predecessor(endpoint string) *host {
+	for h := range p.draining {
+		if h.endpoint == endpoint {
+			return h
+		}
+	}
+	return nil
 }
 
 // interrupt ends all calls.
@@ -224,7 +234,7 @@ func (p *Pool) replace(members []Member) {
 		h := p.known[m.Endpoint]
 		if h == nil {
 			var err error
-			if h, err = newHost(m.Endpoint, p.options.MaxPerHost, p.connect); err != nil {
+			if h, err = newHost(m.Endpoint, p.options.MaxPerHost, p.connect, p.predecessor(m.Endpoint)); err != nil {
 				panic(err) // MaxPerHost was checked
 			}
 			if len(p.known) > 0 { // the first ones have nobody to leave the calls to

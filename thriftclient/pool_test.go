@@ -419,6 +419,38 @@ func TestTheLimitHoldsUnderAnyRace(t *testing.T) {
 	}
 }
 
+func TestTheLimitHoldsWhenAHostComesAndGoes(t *testing.T) {
+	const limit = 2
+	flapping, steady := serve(t, storm.Options{Limit: limit}), serve(t, storm.Options{})
+	one, both := []thriftclient.Member{{Endpoint: steady.Addr()}}, []thriftclient.Member{{Endpoint: steady.Addr()}, {Endpoint: flapping.Addr()}}
+	source := func(ctx context.Context) iter.Seq2[[]thriftclient.Member, error] {
+		return func(yield func([]thriftclient.Member, error) bool) {
+			for yield(both, nil) && ctx.Err() == nil {
+				<-time.After(5 * time.Millisecond)
+				if !yield(one, nil) {
+					return
+				}
+				<-time.After(time.Millisecond)
+			}
+		}
+	}
+	p := openSource(t, source, thriftclient.Options{MaxPerHost: limit, Timeout: patience})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 40 {
+				if _, err := echoAfter(context.Background(), p, 10*time.Millisecond); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := flapping.Stats(); got.Excess > 0 || got.Accepted <= limit {
+		t.Errorf("%d connections in all, and %d times more than %d at a time", got.Accepted, got.Excess, limit)
+	}
+}
+
 func TestWithoutHosts(t *testing.T) {
 	p, err := thriftclient.Open("discovery.nobody.test", thriftclient.Options{Dir: t.TempDir()})
 	if err != nil {

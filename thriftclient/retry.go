@@ -88,6 +88,9 @@ func (p *Pool) run(ctx context.Context, t *trial, now time.Time) (thrift.Respons
 			return o.meta, o.err
 		}
 		if !p.again(ctx, t, o) {
+			if errors.Is(o.err, errLeft) && p.closed.Load() {
+				o.err = ErrClosed
+			}
 			return thrift.ResponseMeta{}, o.err
 		}
 		t.tried = append(t.tried, t.last)
