@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/md5"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -74,9 +77,17 @@ func (f *bareFleet) makeNode(node string) error {
 }
 
 func (f *bareFleet) put(ctx context.Context, key string, data []byte, once bool) error {
-	in := &s3.PutObjectInput{Bucket: &f.bucket, Key: &key, Body: bytes.NewReader(data)}
-	if once {
+	sum := md5.Sum(data)
+	in := &s3.PutObjectInput{
+		Bucket: &f.bucket, Key: &key, Body: bytes.NewReader(data),
+		ContentMD5: aws.String(base64.StdEncoding.EncodeToString(sum[:])), ContentType: aws.String("application/octet-stream"),
+	}
+	if once { // with as many words about it as KingPin's own puts have: the server stores each
 		in.IfNoneMatch = aws.String("*")
+		in.Metadata = map[string]string{
+			"sha256": fmt.Sprintf("%x", sha256.Sum256(data)), "published": time.Now().UTC().Format(time.RFC3339Nano),
+			"author": "bench@bare", "replaces": string(registry.NextVersion(time.Now(), "")),
+		}
 	}
 	if _, err := f.client.PutObject(ctx, in); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
