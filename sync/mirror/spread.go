@@ -62,10 +62,7 @@ func (m *Mirror) wait(f *follower) (left time.Duration, wait bool) {
 	f.ask = true // whatever is said by then
 	f.become(Stale, fmt.Sprintf("a later version is fetched at %s: max_wait_in_secs of its metaconfig is %d",
 		s.due.UTC().Format(time.RFC3339), int(s.over.Seconds())))
-	if f.behind.IsZero() {
-		f.behind = now
-	}
-	return left, true
+	return left, true // it is not behind: that would call somebody in the night for what is as it was asked for
 }
 
 // learn takes over what the metaconfig says of the wait.

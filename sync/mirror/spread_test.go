@@ -50,6 +50,9 @@ func TestMachinesSpreadTheFetchesOfAConfigThatSaysSo(t *testing.T) {
 		w.put(spam, "second")
 		w.passes(time.Millisecond)
 		machines[0].isIn(spam, Stale, "max_wait_in_secs", "600")
+		if s := machines[0].Stats(); s.Behind != 0 || s.Stale != 1 {
+			t.Errorf("what waits as it was asked to alarms somebody: %+v", s)
+		}
 		var latest time.Duration
 		for _, m := range machines {
 			latest = max(latest, m.fetchedAt("second"))
