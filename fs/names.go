@@ -56,7 +56,11 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 	case !repeated:
 		return fuse.Status(syscall.ESTALE)
 	case err != nil:
-		return f.refuse(target.String(), c, err)
+		status := f.refuse(target.String(), c, err)
+		if status == fuse.EINVAL { // which mv takes for a directory that is moved into itself, and says so
+			status = fuse.EPERM
+		}
+		return status
 	}
 	f.adopt(d, target)
 	return fuse.OK

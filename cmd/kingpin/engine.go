@@ -101,11 +101,15 @@ func (e *engine) reach() error {
 	return e.can((*mirror.Mirror).Reach)
 }
 
-// opening says that the registry was not tried yet.
+// opening says that the registry was not tried yet, or was a moment ago and has not answered.
 func (e *engine) opening() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.mirror == nil && e.trouble == nil
+	if e.mirror == nil {
+		return e.trouble == nil
+	}
+	ensemble := e.backend.ensemble
+	return ensemble != nil && time.Since(e.since) < openingPatience && !ensemble.Connected()
 }
 
 // check says why a body would be refused for what is in it.
