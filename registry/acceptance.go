@@ -44,6 +44,11 @@ func (a Acceptance) Node() string {
 // Obsolete says that an acceptance has been over for so long that its node may go.
 func (a Acceptance) Obsolete(now time.Time) bool { return now.Sub(a.Until) > acceptanceGrace }
 
+// Valid says whether an acceptance counts at a moment. One that would count for longer than anybody can say is nobody's.
+func (a Acceptance) Valid(now time.Time) bool {
+	return a.Until.After(now) && a.Until.Sub(now) <= longest
+}
+
 // Check refuses an acceptance that nobody could mean.
 func (a Acceptance) Check() error {
 	name, err := ParseName(string(a.Name))

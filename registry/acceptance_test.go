@@ -53,6 +53,17 @@ func TestAcceptanceRefused(t *testing.T) {
 	}
 }
 
+func TestAcceptanceIsValidForAWhile(t *testing.T) {
+	now := time.Date(2026, 11, 22, 7, 0, 0, 0, time.UTC)
+	for lasts, want := range map[time.Duration]bool{
+		-time.Second: false, 0: false, time.Second: true, 30 * 24 * time.Hour: true, 31 * 24 * time.Hour: false, 100000 * time.Hour: false,
+	} {
+		if got := (Acceptance{Until: now.Add(lasts)}).Valid(now); got != want {
+			t.Errorf("valid for another %v: %v", lasts, got)
+		}
+	}
+}
+
 func FuzzParseAcceptance(f *testing.F) {
 	f.Add("discovery.user.prod@1795331700", []byte(`{"until":"2026-11-22T07:15:00Z","by":"ann@laptop","at":"2026-11-22T07:00:00Z"}`))
 	f.Fuzz(func(t *testing.T, node string, data []byte) {

@@ -36,7 +36,7 @@ func (all acceptances) valid(name registry.Name, now time.Time) (a registry.Acce
 	if local.Until.After(a.Until) {
 		a, here = local, true
 	}
-	return a, here, a.Until.After(now)
+	return a, here, a.Valid(now)
 }
 
 // hearAcceptances follows what operators accept, if the registry has that.
@@ -58,7 +58,7 @@ func (m *Mirror) takeAcceptances(list []registry.Acceptance) {
 	now := time.Now()
 	fleet := map[registry.Name]registry.Acceptance{}
 	for _, a := range list {
-		if a.Until.After(now) && a.Until.After(fleet[a.Name].Until) {
+		if a.Valid(now) && a.Until.After(fleet[a.Name].Until) {
 			fleet[a.Name] = a
 		}
 	}

@@ -23,7 +23,7 @@ func (m *Mirror) bringServerset(name registry.Name, w word, current disk.Entry, 
 		return current, nil // it has left meanwhile
 	}
 	damaged := m.damaged(name)
-	if here && !damaged && w.exists && w.order < current.Order && current.SHA256 != registry.Sum(w.members) {
+	if here && !damaged && !l.accepted && w.exists && w.order < current.Order && current.SHA256 != registry.Sum(w.members) {
 		return current, wentBack(w, current)
 	}
 	g, err := m.guardOf(f, current, here, l.losses)
