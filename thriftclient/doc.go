@@ -56,6 +56,12 @@
 // missing file changes nothing, nor does one that has lost more than half of its hosts, until that has lasted for a minute
 // (Options.Hold): the last good hosts stay.
 //
+// # What it tells
+//
+// Options.Logger hears when a host is ejected and when it is back, and when the file is not good. Options.Metrics hears of every call,
+// attempt, retry, hedge and connection; the package thriftclient/prometheus has one for Prometheus, and nothing of Prometheus is in this
+// one. Pool.Hosts is what the pool thinks of each host now. Options.Middleware wraps a call with all its attempts.
+//
 // # What we do differently from the old client
 //
 // The Python client of KingPin, ThriftClientMixin, did these things that a Pool does not:

@@ -50,6 +50,9 @@ var _ thrift.TClient = (*Pool)(nil)
 // joins it is used a moment later, who leaves it gets no new calls. A file that is not there is no error: calls fail with ErrNoHosts,
 // or go to the Fallback, until it is. An error means that the options make no sense.
 func Open(path string, o Options) (*Pool, error) {
+	if path == "" {
+		return nil, errors.New("thriftclient: a serverset without a name")
+	}
 	return OpenSource(File(path, o), o)
 }
 

@@ -71,12 +71,15 @@ func (p *Pool) run(ctx context.Context, t *trial, now time.Time) (thrift.Respons
 	if err := p.begin(ctx, t); err != nil {
 		return thrift.ResponseMeta{}, err
 	}
+	var o outcome
 	for {
 		h, err := p.pick(ctx, t, now)
+		if err != nil && o.err != nil {
+			err = fmt.Errorf("%w, after: %w", err, o.err)
+		}
 		if err != nil {
 			return thrift.ResponseMeta{}, err
 		}
-		var o outcome
 		if t.repeat && p.hedges != nil {
 			o = p.hedges.attempt(ctx, t, h, now)
 		} else {
@@ -233,7 +236,7 @@ func (t *trial) limits(now time.Time, o *Options) (connected, answered time.Time
 		return t.deadline, t.deadline
 	}
 	half := now.Add(t.deadline.Sub(now) / 2)
-	if t.repeat && t.sends+1 < o.Attempts {
+	if t.repeat && t.sends+1 < o.Attempts && o.CallTimeout == 0 {
 		return half, half
 	}
 	return half, t.deadline
