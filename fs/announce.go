@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -186,7 +187,7 @@ func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
 	if e.Origin == written {
 		patience = closeAfterWrite
 	}
-	for deadline := time.Now().Add(patience); a.f.writing(e.File); {
+	for deadline := time.Now().Add(patience); a.f.writing(e); {
 		select {
 		case <-ctx.Done():
 			return
@@ -203,16 +204,25 @@ func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
 	}
 }
 
-// writing says whether somebody here has a file open for writing.
-func (f *FS) writing(file disk.File) bool {
+// writing says whether the writer of a version still has the file open.
+func (f *FS) writing(e disk.Entry) bool {
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	var open []*draft
 	for _, d := range f.drafts {
-		if d.file == file && d.handles > 0 {
-			return true
+		if d.file == e.File && d.handles > 0 {
+			open = append(open, d)
 		}
 	}
-	return false
+	f.mu.Unlock()
+	return slices.ContainsFunc(open, func(d *draft) bool {
+		if !d.publishing.TryLock() {
+			return true // it may be his: he does not know yet what he has published
+		}
+		defer d.publishing.Unlock()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.base.Stamp == e.Stamp
+	})
 }
 
 // ask finds out which of some old versions somebody has open, mapped or watched, oldest first. The kernel knows; a version that

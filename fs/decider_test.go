@@ -277,4 +277,11 @@ func TestDeciderThatIsKeptOpenIsHeard(t *testing.T) {
 	}
 	dir.expect("gate")
 	dir.quiet("a write")
+	// Nor does it matter to another writer, whose close is the event, that it has the file open.
+	if out, err := m.shell(`echo 43 > $m/decider/gate`); err != nil {
+		t.Fatal(err, out)
+	}
+	dir.expect("gate")
+	<-time.After(closeAfterWrite + closeAfterWrite/5) // long enough for a second event to show itself
+	dir.quiet("a write beside it")
 }
