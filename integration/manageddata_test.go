@@ -1,13 +1,19 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/registry/decider"
@@ -195,4 +201,80 @@ func TestLibrariesWithoutTheMount(t *testing.T) {
 	startMonitor(t, o)
 	eventually(t, "the mount can be written again", func() bool { _, err := later.Add(t.Context(), "three"); return err == nil })
 	eventually(t, "everybody hears of it", func() bool { return list.Contains("three") && late.Contains("three") })
+}
+
+// TestFleetLibraryBesideAPythonWriter: the old class compares what is stored with its own bytes and refuses otherwise. It is refused by
+// nothing but a race, and neither of them loses an item.
+func TestFleetLibraryBesideAPythonWriter(t *testing.T) {
+	const name, path = "config.manageddata.test.shared", "/config/manageddata/test/shared"
+	f := startFleet(t)
+	a, b := f.machine(t), f.machine(t)
+	kingpin(t, a, "create", name)
+	eventually(t, "the name has come to the other machine", func() bool { return b.shows("config/"+name, "") })
+	list := opened[*words](t)(manageddata.OpenList[string]("test", "shared", manageddata.Options{Dir: a.Mount}))
+	writer := startOld(t, f, "append", path, b.Path("config", name), "python")
+	var all []string
+	for start := time.Now(); time.Since(start) < 5*time.Second || len(all) < 5; {
+		item := fmt.Sprintf("café-%d", len(all))
+		if _, err := list.Add(t.Context(), item); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, item)
+		<-time.After(60 * time.Millisecond) // the old one does not wait for the lock, it gives up
+	}
+	theirs, _ := additions(t, writer.end(t))
+	if len(theirs) < 3 {
+		t.Errorf("Python added %d times, which proves little", len(theirs))
+	}
+	all = slices.Sorted(slices.Values(append(all, theirs...)))
+	eventually(t, "every addition is there", func() bool { return slices.Equal(slices.Sorted(slices.Values(list.Values())), all) })
+}
+
+// TestLibrariesGoAtTheMonitorsPace: it refuses more than so many versions a minute, and then a change waits.
+func TestLibrariesGoAtTheMonitorsPace(t *testing.T) {
+	o := site(t)
+	o.Env = append(o.Env, "KINGPIN_MAX_VERSIONS_PER_MINUTE=3")
+	m := startMonitor(t, o)
+	kingpin(t, m, "create", "config.manageddata.demo.busy")
+	busy := opened[*sums](t)(manageddata.OpenMap[string, int]("demo", "busy", manageddata.Options{Dir: m.Mount}))
+	for i := range 3 {
+		if err := busy.Put(t.Context(), "n", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	err := busy.Put(ctx, "n", 3)
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, syscall.EDQUOT) || !strings.Contains(err.Error(), "versions") {
+		t.Errorf("the fourth change: %v", err)
+	}
+	if n, _ := busy.Value("n"); n != 2 {
+		t.Errorf("n is %d", n)
+	}
+}
+
+// TestLibrariesOnABoundFile: a container may have one file of the mount, bound. Its directory hears of nothing.
+func TestLibrariesOnABoundFile(t *testing.T) {
+	const name = "config.manageddata.spam.blacklist"
+	m := monitor(t)
+	kingpin(t, m, "create", name)
+	succeed(t, m, `echo '["one"]' > config/`+name)
+	dir := directory(t)
+	bound := filepath.Join(dir, name)
+	if err := os.WriteFile(bound, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(m.Path("config", name), bound, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(bound, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	list := opened[*words](t)(manageddata.OpenList[string]("spam", "blacklist", manageddata.Options{Dir: dir}))
+	for _, item := range []string{"two", "three", "four"} {
+		succeed(t, m, `echo '["`+item+`"]' > config/`+name)
+		eventually(t, item+" is seen", func() bool { return list.Contains(item) && list.Len() == 1 })
+	}
 }

@@ -26,6 +26,7 @@ type change[V any] struct {
 	written   bool       // it was on its way to the file at least once
 	finished  bool
 	err       error
+	delay     error // why it takes so long
 	panicked  any
 }
 
@@ -49,12 +50,14 @@ func (d *data[V, L]) change(ctx context.Context, c *change[V]) error {
 	case <-ctx.Done():
 		c.mu.Lock() // apply has ended, and will not begin again
 		c.abandoned = true
-		finished, written := c.finished, c.written
+		finished, written, delay := c.finished, c.written, c.delay
 		c.mu.Unlock()
 		switch {
 		case finished:
 		case written:
 			return fmt.Errorf("change %s: %w: %w", d.name, registry.ErrUnknown, ctx.Err())
+		case delay != nil:
+			return fmt.Errorf("change %s: %w: %w", d.name, ctx.Err(), delay)
 		default:
 			return fmt.Errorf("change %s: %w", d.name, ctx.Err())
 		}
@@ -99,6 +102,13 @@ func (d *data[V, L]) take(waiting []*change[V], ended chan struct{}) []*change[V
 	return waiting
 }
 
+// delayed notes why a change that was not made is tried again: nothing of it is there.
+func (c *change[V]) delayed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delay, c.written = err, false
+}
+
 func (c *change[V]) waitedFor() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,6 +128,11 @@ func (d *data[V, L]) publish(ended chan struct{}) {
 			batch = waiting[:1]
 		}
 		err := d.attempt(batch)
+		if errors.Is(err, registry.ErrConflict) || errors.Is(err, syscall.EDQUOT) {
+			for _, c := range batch {
+				c.delayed(err)
+			}
+		}
 		switch {
 		case errors.Is(err, registry.ErrConflict):
 			rest(5*time.Millisecond<<min(attempt, 7), 640*time.Millisecond)

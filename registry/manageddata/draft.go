@@ -194,6 +194,9 @@ func reasoned(path string, err error) error {
 		}
 		return fmt.Errorf("%w: %w", err, k.err)
 	}
+	if why := reason(path); errors.Is(err, syscall.EDQUOT) && why != "" {
+		return fmt.Errorf("%s (%w)", why, err)
+	}
 	return err
 }
 
