@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry/embedded"
@@ -42,7 +43,7 @@ func openFleet(ctx context.Context, set monitorSettings, store *disk.Store, obse
 		// The file is only there to recognise the ensemble. Without it any will do, as on the first start.
 		log.Error("the ensemble of last time is not known any more; any will do", "error", err)
 	}
-	ensemble, err := set.fleet.ensemble(zookeeper.Options{Logger: log, Seen: seen})
+	ensemble, err := set.fleet.ensemble(zookeeper.Options{Logger: log, Seen: seen, Notes: filepath.Join(set.state, "locks")})
 	if err != nil {
 		bodies.Close()
 		return backend{}, err

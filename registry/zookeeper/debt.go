@@ -15,12 +15,15 @@ const debtRecheck = time.Second
 
 // debt is a node of our session that is to be removed. It is forgotten when the session ends, as the node is removed then.
 type debt struct {
-	path    string // of a member
-	place   *place // or a place in a queue, to be found by what its name begins with
-	session int64
+	path    string    // of a member
+	place   *place    // or a place in a queue, to be found by what its name begins with
+	session int64     // or anySession
 	again   time.Time // not before
 	last    bool      // it has been looked for once
 }
+
+// anySession is that of a place that was left behind by somebody who is dead: his session may end any time.
+const anySession = 0
 
 // owe has a node removed as soon as that can be done.
 func (c *Client) owe(d debt) {
@@ -45,7 +48,8 @@ func (c *Client) settle(ctx context.Context, l *link) {
 	for {
 		var wait <-chan time.Time
 		for _, d := range c.due() {
-			if d.session != l.session.id {
+			if d.session != l.session.id && d.session != anySession {
+				c.forget(d.place)
 				continue
 			}
 			if time.Now().Before(d.again) || !c.pay(ctx, l, &d) {
@@ -53,7 +57,9 @@ func (c *Client) settle(ctx context.Context, l *link) {
 				c.debts = append(c.debts, d)
 				c.mu.Unlock()
 				wait = time.After(debtRecheck)
+				continue
 			}
+			c.forget(d.place)
 		}
 		select {
 		case <-c.owed:
