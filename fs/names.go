@@ -25,6 +25,10 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		return fuse.EINVAL
 	case d != nil && in.Newdir != in.NodeId:
 		return fuse.Status(syscall.EXDEV)
+	case d == nil && f.lostScratch(in.NodeId, oldName):
+		err := fmt.Errorf("the temporary file %s went with a server that has died; whether it was published, the file shows: %w",
+			oldName, registry.ErrUnknown)
+		return f.refuse(target.String(), c, err)
 	case d == nil:
 		err := fmt.Errorf("a name is an identity and cannot be changed: %w", syscall.EPERM)
 		return f.refuse(f.refusalPath(in.NodeId, oldName), c, err)
@@ -67,6 +71,12 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 }
 
 const renameNoReplace = 1 // RENAME_NOREPLACE of renameat2(2), which the kernel takes care of
+
+// lostScratch says whether the kernel takes a name for that of a file which nobody here knows: a request was begun with the server before.
+func (f *FS) lostScratch(dir uint64, name string) bool {
+	_, exists := f.store.Current(disk.File{Kind: kindOfDir(dir), Name: name})
+	return holdsDrafts(dir) && !exists
+}
 
 // publishScratch publishes a scratch file's bytes as the new version of target; last writer wins, as with any rename.
 func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, current disk.Entry, create bool) error {

@@ -131,6 +131,8 @@ func fill(dest, value []byte) (uint32, fuse.Status) {
 func (f *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
 	d := f.draft(in.NodeId)
 	switch {
+	case d == nil && classify(in.NodeId) == draftClass:
+		return fuse.EIO // a draft of a server that has died
 	case d == nil:
 		return fuse.EPERM
 	case len(data) > maxXattr:
