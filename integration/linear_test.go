@@ -159,7 +159,7 @@ func cameOf(err error) string {
 		return acknowledged
 	case errors.Is(err, syscall.ESTALE), errors.As(err, &exit) && exit.ExitCode() == 5:
 		return lost
-	case errors.As(err, &rename) && errors.Is(err, syscall.ENOENT): // the server died, and with it the temporary file: before the rename or after
+	case errors.As(err, &rename) && errors.Is(err, syscall.ENOENT): // its server died, before the rename or after it
 		return unknown
 	case errors.Is(err, syscall.EIO), errors.Is(err, syscall.ECONNABORTED), errors.As(err, &exit) && (exit.ExitCode() == 8 || exit.ExitCode() == 6):
 		return unknown
@@ -222,8 +222,12 @@ func (m *Monitor) putOver(path string, p *publish) error {
 
 func (m *Monitor) runPut(p *publish, flags ...string) error {
 	cmd := exec.Command(m.binary, append([]string{"put", "-q", p.name, "-"}, flags...)...)
-	cmd.Env, cmd.Stdin = m.env, strings.NewReader(p.value)
-	return cmd.Run()
+	var said strings.Builder
+	cmd.Env, cmd.Stdin, cmd.Stderr = m.env, strings.NewReader(p.value), &said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s", err, said.String())
+	}
+	return nil
 }
 
 // readVersion is the content of a file and the version that it is, of one open.
