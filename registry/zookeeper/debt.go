@@ -23,7 +23,7 @@ type debt struct {
 }
 
 // anySession is that of a place that was left behind by somebody who is dead: his session may end any time.
-const anySession = 0
+const anySession = -1
 
 // owe has a node removed as soon as that can be done.
 func (c *Client) owe(d debt) {
