@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,6 +66,9 @@ func TestRegistrationOutlivesTheServer(t *testing.T) {
 	a.registrar(t, "--port", "9090", "--host", "10.1.2.3", "--weight", "7", "--label", "zone=a")
 	eventually(t, "it is registered", f.somebody(t))
 	eventually(t, "b shows it", func() bool { return b.shows("serverset/"+userSet, endpoint+"\n") })
+	if got := kingpin(t, a, "status"); !regexp.MustCompile(`registers +1 endpoint\n`).MatchString(got) {
+		t.Errorf("status does not say that it is registered:\n%s", got)
+	}
 	_, first := a.standing(endpoint)
 	f.neverTwice(t, func() {
 		pid, err := a.Server()

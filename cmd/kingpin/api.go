@@ -41,12 +41,14 @@ type monitorStatus struct {
 	PublishGroup  string    `json:"publish_group"` // empty: root alone publishes
 	CreateByWrite bool      `json:"create_by_write"`
 	MaxBody       int64     `json:"max_body"`
-	Names         int       `json:"names"`   // configs and serversets followed
-	Current       int       `json:"current"` // of them: what is published is what is here
-	Stale         int       `json:"stale"`   // an older version is served meanwhile
-	Held          int       `json:"held"`    // a version was not believed; the last good one is served
-	Pending       int       `json:"pending"` // no version was ever here, and one is awaited
-	Missing       int       `json:"missing"` // a dependency holds it, but there is no such name
+	Names         int       `json:"names"`        // configs and serversets followed
+	Current       int       `json:"current"`      // of them: what is published is what is here
+	Stale         int       `json:"stale"`        // an older version is served meanwhile
+	Held          int       `json:"held"`         // a version was not believed; the last good one is served
+	Pending       int       `json:"pending"`      // no version was ever here, and one is awaited
+	Missing       int       `json:"missing"`      // a dependency holds it, but there is no such name
+	Registered    int       `json:"registered"`   // endpoints that are held here, and in their serverset
+	Unregistered  int       `json:"unregistered"` // those that are pending or refused
 }
 
 // s3Status is how the bucket of a fleet is.

@@ -101,7 +101,7 @@ func openDirectServer(ctx context.Context, set monitorSettings) (*server, error)
 		return nil, errors.Join(err, os.RemoveAll(state))
 	}
 	s.host, _ = os.Hostname()
-	s.engine = &engine{set: set, store: s.store, log: log}
+	s.engine = &engine{set: set, store: s.store, log: log, registrar: mirror.NewRegistrar(mirror.RegistrarOptions{})}
 	b, err := s.engine.tryOpen(ctx)
 	if err != nil {
 		return nil, errors.Join(usageError{err}, s.close(), os.RemoveAll(state))

@@ -117,6 +117,13 @@ func (s machineStatus) print(w io.Writer) {
 	} else {
 		pairs = append(pairs, "files", s.Files+" read only, no mount; "+server)
 	}
+	if s.Registered+s.Unregistered > 0 {
+		held := count(s.Registered, "endpoint")
+		if s.Unregistered > 0 {
+			held += fmt.Sprintf(", %d not yet; why: .status/registrations.json", s.Unregistered)
+		}
+		pairs = append(pairs, "registers", held)
+	}
 	pairs = append(pairs, "registry", s.registryLine(), "s3", s.s3Line(), "admin", s.adminLine())
 	if s.Frozen {
 		pairs = append(pairs, "frozen", s.Trouble+"; if that is right: kingpin accept --ensemble")

@@ -111,6 +111,13 @@ func (s *server) status() monitorStatus {
 	} else {
 		m.Writable = !s.set.readOnly
 	}
+	for _, r := range s.engine.registrar.Registrations() {
+		if r.State == mirror.Registered {
+			m.Registered++
+		} else {
+			m.Unregistered++
+		}
+	}
 	for _, n := range s.names() {
 		m.Names++
 		switch n.State {
