@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -218,13 +219,14 @@ func TestGatesUnderLoad(t *testing.T) {
 				gate.ActiveFor(rand.Int64())
 				gate.ActiveForKey("key")
 				gate.Explain("key")
+				runtime.Gosched() // or the setters wait for their turn behind all of them
 			}
 		})
 	}
 	for range 4 {
 		setters.Go(func() {
-			for i := range 25 {
-				if err := d.Set(t.Context(), "g", i*4); err != nil {
+			for i := range 8 {
+				if err := d.Set(t.Context(), "g", i*12); err != nil {
 					t.Error(err)
 				}
 			}

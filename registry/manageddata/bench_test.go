@@ -59,7 +59,7 @@ func TestReadsDuringUpdates(t *testing.T) {
 			}
 		})
 	}
-	for i := range 30 {
+	for i := range 10 {
 		if err := m.PutAll(t.Context(), map[string]int{"a": i, "b": i}); err != nil {
 			t.Error(err)
 		}
