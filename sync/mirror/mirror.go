@@ -38,7 +38,7 @@ type Registry interface {
 	Delete(ctx context.Context, p registry.Pointer) error
 	// Move moves a pointer from base to next: ErrConflict if it is not at base, ErrNotExist if it is not there. It never moves before
 	// store has succeeded, unless that is nil, whose error is Move's; after it has, moved runs where no other writer comes
-	// between. An error that wraps ErrUnreachable and not ErrUnknown promises that nothing moved; one that is in no such way
+	// between. An error that wraps ErrUnreachable or ErrTimeout and not ErrUnknown promises that nothing moved; one that is in no such way
 	// definite leaves it open.
 	Move(ctx context.Context, p registry.Pointer, base, next registry.Version,
 		store func(context.Context) error, moved func(context.Context, registry.State) error) (registry.State, error)

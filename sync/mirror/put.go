@@ -142,7 +142,7 @@ func (v *move) landed(s registry.State) {
 // definite are the errors of Move that say that nothing moved, unless they say ErrUnknown too.
 var definite = []error{
 	registry.ErrConflict, registry.ErrNotExist, registry.ErrInvalid, registry.ErrPermission, registry.ErrReadOnly,
-	registry.ErrTooLarge, registry.ErrUnreachable,
+	registry.ErrTooLarge, registry.ErrUnreachable, registry.ErrTimeout,
 }
 
 // advance moves a pointer. If the answer is lost it finds out whether the pointer moved, since no other publication has the version

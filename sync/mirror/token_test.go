@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -95,4 +96,27 @@ func TestOfTwoWhoCompareWithTheSameBytesOneHasLost(t *testing.T) {
 			w.is(errs[1], registry.ErrConflict)
 		})
 	}
+}
+
+// The registry does not answer any more, and says that it was asked for nothing yet: the writer hears that nothing was published, and
+// not that nobody knows.
+func TestARegistryThatWentSilentBeforeItWasAskedHasPublishedNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		w.put(spam, "casino")
+		m := w.boot("a", follows(web))
+		m.wire.set(func(c *wire) {
+			c.advance = func(func() (registry.State, error)) (registry.State, error) {
+				c.set(func(c *wire) { c.silent = true })
+				return registry.State{}, fmt.Errorf("the lock was not to be had: %w", registry.ErrTimeout)
+			}
+		})
+		started := time.Now()
+		_, err := m.Publish(w.Context(), write(spam, "roulette"))
+		w.is(err, registry.ErrTimeout)
+		if errors.Is(err, registry.ErrUnknown) || time.Since(started) > time.Second {
+			t.Errorf("after %s: %v", time.Since(started), err)
+		}
+		m.has("config/"+string(spam), "casino")
+	})
 }
