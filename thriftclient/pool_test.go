@@ -81,6 +81,20 @@ func speaks(t *testing.T, p *thriftclient.Pool, s *storm.Server) {
 	}
 }
 
+func TestHeadersTravel(t *testing.T) {
+	for _, service := range []string{"", "storm"} {
+		s := serve(t, storm.Options{Transport: "header", Service: service})
+		p := open(t, thriftclient.Options{Transport: thriftclient.Header, Service: service}, s.Addr())
+		ctx := thrift.SetWriteHeaderList(thrift.SetHeader(context.Background(), "name", "somebody"), []string{"name"})
+		if host, err := echo(ctx, p); host != "somebody" {
+			t.Errorf("service %q: the header arrives as %q, %v", service, host, err)
+		}
+		if host := mustEcho(t, p); host != s.Addr() {
+			t.Errorf("service %q: the next call has the header, too: %q", service, host)
+		}
+	}
+}
+
 func TestALateReplyReachesNobody(t *testing.T) {
 	s := serve(t, storm.Options{})
 	p := open(t, thriftclient.Options{Warm: -1, MaxPerHost: 1}, s.Addr())

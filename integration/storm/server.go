@@ -235,9 +235,14 @@ func (h handler) wait(d time.Duration) {
 	h.s.executed.Add(1)
 }
 
-func (h handler) Echo(_ context.Context, id int64, microseconds int32, _ []byte) (*stormservice.Answer, error) {
+// Echo says that it is who the header says, if there is one.
+func (h handler) Echo(ctx context.Context, id int64, microseconds int32, _ []byte) (*stormservice.Answer, error) {
 	h.wait(time.Duration(microseconds) * time.Microsecond)
-	return &stormservice.Answer{ID: id, Host: h.s.addr}, nil
+	name, ok := thrift.GetHeader(ctx, "name")
+	if !ok {
+		name = h.s.addr
+	}
+	return &stormservice.Answer{ID: id, Host: name}, nil
 }
 
 func (h handler) Once(_ context.Context, id int64) (*stormservice.Answer, error) {
