@@ -104,17 +104,22 @@ func (h *histories) network(ctx context.Context, question func() error) error {
 	}
 }
 
+// makeRoom forgets something for one more thing to be remembered.
+func makeRoom[K comparable, V any](m map[K]V, most int) {
+	for other := range m {
+		if len(m) < most {
+			return
+		}
+		delete(m, other)
+	}
+}
+
 // keep remembers what a node is. Others make room for it: they are found again when they are looked up.
 func (h *histories) keep(files ...pastFile) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range files {
-		for other := range h.pasts {
-			if len(h.pasts) < maxPasts {
-				break
-			}
-			delete(h.pasts, other)
-		}
+		makeRoom(h.pasts, maxPasts)
 		if old, ok := h.pasts[p.node()]; ok && old.knows(p) {
 			continue
 		}
@@ -316,12 +321,7 @@ func (f *FS) listPasts(cancel <-chan struct{}, thread uint32, config registry.Na
 func (h *histories) list(config registry.Name, list pastList) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for other := range h.lists {
-		if len(h.lists) < maxLists {
-			break
-		}
-		delete(h.lists, other)
-	}
+	makeRoom(h.lists, maxLists)
 	h.lists[config] = list
 }
 

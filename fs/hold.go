@@ -194,12 +194,7 @@ const maxRegisterDirs = 1024
 func (s *holds) rememberDir(node uint64, name registry.Name) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for other := range s.dirs {
-		if len(s.dirs) < maxRegisterDirs {
-			break
-		}
-		delete(s.dirs, other)
-	}
+	makeRoom(s.dirs, maxRegisterDirs)
 	s.dirs[node] = name
 }
 

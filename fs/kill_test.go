@@ -131,12 +131,20 @@ func TestKillingTheServerUnderLoad(t *testing.T) {
 	const written = "config.manageddata.test.written"
 	m.remote("config", written, "0\n")
 	m.wantSoon("config/"+written, "0\n")
+	m.order("/members?name="+aServerset, strings.Repeat("1", 5000)+"\n")
+	m.remote("serverset", aServerset, "10.0.0.1:80\n")
+	old := m.withPast()
+	seat := m.holds(`exec 9> $r/10.0.0.7:9090; read`)
+	m.wantSeats(map[string]registered{aPlace: {Holders: 1}})
 	file, dir := m.watch(m.config()), m.watch(filepath.Dir(m.config()))
 	finish := map[string]func() string{
 		"read":  m.load("read", m.config()),
 		"list":  m.load("list", filepath.Dir(m.config())),
 		"cold":  m.load("cold", filepath.Dir(m.config())+"/.none"),
 		"hold":  m.load("hold", m.config()),
+		"past":  m.load("hold", old),
+		"pasts": m.load("list", filepath.Dir(old)),
+		"who":   m.load("members", m.path(".members/"+aServerset)),
 		"write": m.load("publish", m.path("config/"+written)),
 	}
 	for i := range kills {
@@ -157,6 +165,9 @@ func TestKillingTheServerUnderLoad(t *testing.T) {
 		}
 	}
 	t.Logf("%d kills, %d versions acknowledged, %d refused with an error", kills, acknowledged, failed)
+	m.wantSeats(map[string]registered{aPlace: {Holders: 1}})
+	seat.kill()
+	m.wantSeats(map[string]registered{})
 	if acknowledged == 0 {
 		t.Error("nothing was published")
 	}
