@@ -81,5 +81,5 @@ func (s *server) postAccept(r *http.Request) (any, error) {
 	if a.Frozen {
 		s.log.Warn("ensemble accepted", "author", author(r, s.host), "took", time.Since(started).Round(time.Millisecond))
 	}
-	return a, followedEnsemble{a.Source, b.ensemble.Ensemble(), b.ensemble.Session()}.save(s.set.state)
+	return a, followedEnsemble{a.Source, b.ensemble.Ensemble()}.save(s.set.state)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry/embedded"
@@ -38,12 +37,13 @@ func openFleet(ctx context.Context, set monitorSettings, store *disk.Store, obse
 	if err != nil {
 		return backend{}, err
 	}
-	seen, former, err := seenEnsemble(set.state, store)
+	seen, err := seenEnsemble(set.state, store)
 	if err != nil {
 		// The file is only there to recognise the ensemble. Without it any will do, as on the first start.
 		log.Error("the ensemble of last time is not known any more; any will do", "error", err)
 	}
-	ensemble, err := set.fleet.ensemble(zookeeper.Options{Logger: log, Seen: seen, Notes: filepath.Join(set.state, "locks")})
+	former := formerSession(set.state)
+	ensemble, err := set.fleet.ensemble(zookeeper.Options{Logger: log, Seen: seen, Begun: rememberSession(set.state, log)})
 	if err != nil {
 		bodies.Close()
 		return backend{}, err

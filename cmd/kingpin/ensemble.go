@@ -22,7 +22,6 @@ const ensembleFile = "ensemble.json"
 type followedEnsemble struct {
 	Hosts string `json:"hosts"` // as it was said, for people
 	zookeeper.Ensemble
-	Session zookeeper.Session `json:"session"` // ours
 }
 
 // readEnsemble is nil if there is none.
@@ -43,11 +42,11 @@ func readEnsemble(state string) (*followedEnsemble, error) {
 }
 
 // seenEnsemble is what the next client is told of the last one. What is on disk may be later than what the file says, which is
-// written now and then. former is the session of the last server.
-func seenEnsemble(state string, store *disk.Store) (seen zookeeper.Ensemble, former zookeeper.Session, err error) {
+// written now and then.
+func seenEnsemble(state string, store *disk.Store) (seen zookeeper.Ensemble, err error) {
 	last, err := readEnsemble(state)
 	if last != nil {
-		seen, former = last.Ensemble, last.Session
+		seen = last.Ensemble
 	}
 	highest := int64(0)
 	for _, kind := range []registry.Kind{registry.Config, registry.Serverset} {
@@ -61,32 +60,7 @@ func seenEnsemble(state string, store *disk.Store) (seen zookeeper.Ensemble, for
 	default:
 		seen.Zxid = max(seen.Zxid, highest-seen.Offset)
 	}
-	return seen, former, err
-}
-
-// A server that was killed leaves its session behind, and with that its places in the queues of publishers. Its successor ends the session
-// once it has taken over what is registered, but does not wait for that longer than buryLatest.
-const (
-	buryLook   = 50 * time.Millisecond
-	buryLatest = 3 * time.Second
-)
-
-// bury ends the session of the server before this one.
-func (e *engine) bury(ctx context.Context, b backend) {
-	latest := time.After(buryLatest)
-	for pending := true; pending; {
-		select {
-		case <-time.After(buryLook):
-			pending = !b.ensemble.Connected() || e.registering()
-		case <-latest:
-			pending = false
-		case <-ctx.Done():
-			return
-		}
-	}
-	if err := b.ensemble.Bury(ctx, b.former); err != nil && ctx.Err() == nil {
-		e.log.Info("the session of the last server ends by itself", "error", err)
-	}
+	return seen, err
 }
 
 // save replaces the file whole.
@@ -120,22 +94,20 @@ const (
 // keepEnsemble keeps the file up to date until ctx ends.
 func (e *engine) keepEnsemble(ctx context.Context, c *zookeeper.Client) {
 	var saved zookeeper.Ensemble
-	var session int64
 	var at time.Time
 	failed := false
 	look := func(last bool) {
-		now, ours := c.Ensemble(), c.Session()
+		now := c.Ensemble()
 		late := last || time.Since(at) > ensembleEvery
-		news := now.Root != saved.Root || now.Offset != saved.Offset || ours.ID != session
-		if now.Root == "" || now == saved && !news || !news && !late {
+		if now.Root == "" || now == saved || now.Root == saved.Root && now.Offset == saved.Offset && !late {
 			return
 		}
-		err := followedEnsemble{e.set.fleet.source(), now, ours}.save(e.set.state)
+		err := followedEnsemble{e.set.fleet.source(), now}.save(e.set.state)
 		if err != nil && !failed {
 			e.log.Warn("the ensemble is not remembered", "file", ensembleFile, "error", err)
 		}
 		if failed = err != nil; !failed {
-			saved, session, at = now, ours.ID, time.Now()
+			saved, at = now, time.Now()
 		}
 	}
 	tick := time.NewTicker(ensembleLook)

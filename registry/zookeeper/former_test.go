@@ -13,7 +13,8 @@ import (
 func TestSessionOfADeadProcessIsEnded(t *testing.T) {
 	_, servers := ensemble(t)
 	const name = registry.Name("discovery.former.prod")
-	dead := open(t, servers, zookeeper.Options{SessionTimeout: 40 * time.Second})
+	begun := make(chan zookeeper.Session, 9)
+	dead := open(t, servers, zookeeper.Options{SessionTimeout: 40 * time.Second, Begun: func(s zookeeper.Session) { begun <- s }})
 	if err := dead.Create(t.Context(), name.Pointer()); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,10 @@ func TestSessionOfADeadProcessIsEnded(t *testing.T) {
 	}
 	members(1)
 
-	former := dead.Session()
+	former := <-begun
+	if now := dead.Session(); now.ID != former.ID || former.ID == 0 {
+		t.Fatalf("was told of session %x, and has %x", former.ID, now.ID)
+	}
 	dead.Bequeath() // as if killed: nobody says goodbye
 	leave()
 	<-ended

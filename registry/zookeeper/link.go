@@ -140,11 +140,15 @@ func (c *Client) introduce(t *conversation, l *link) error {
 // is in trouble should not have to remember a session for each attempt.
 func (c *Client) keep(s session) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s.id != c.session.id {
+	begun := s.id != c.session.id
+	if begun {
 		c.sessions++
 	}
 	c.session = s
+	c.mu.Unlock()
+	if begun {
+		c.options.Begun(Session{s.id, s.password})
+	}
 }
 
 // pass notes that the ensemble has got as far as zxid.

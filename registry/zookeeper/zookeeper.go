@@ -72,6 +72,9 @@ type Options struct {
 	// back in time. Default: any ensemble will do.
 	Seen Ensemble
 
+	// Begun is told of each session before it is used. Default: nobody is.
+	Begun func(Session)
+
 	// Dial connects to an address. Default: that of net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
@@ -97,6 +100,9 @@ func (o Options) withDefaults() Options {
 		if o.Auth != "" {
 			o.ACL = []ACL{{Permissions: "cdrwa", Scheme: "auth"}, {Permissions: "r", Scheme: "world", ID: "anyone"}}
 		}
+	}
+	if o.Begun == nil {
+		o.Begun = func(Session) {}
 	}
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{}).DialContext
