@@ -15,15 +15,12 @@ const debtRecheck = time.Second
 
 // debt is a node of our session that is to be removed. It is forgotten when the session ends, as the node is removed then.
 type debt struct {
-	path    string    // of a member
-	place   *place    // or a place in a queue, to be found by what its name begins with
-	session int64     // or anySession
+	path    string // of a member
+	place   *place // or a place in a queue, to be found by what its name begins with
+	session int64
 	again   time.Time // not before
 	last    bool      // it has been looked for once
 }
-
-// anySession is that of a place that was left behind by somebody who is dead: his session may end any time.
-const anySession = -1
 
 // owe has a node removed as soon as that can be done.
 func (c *Client) owe(d debt) {
@@ -48,8 +45,7 @@ func (c *Client) settle(ctx context.Context, l *link) {
 	for {
 		var wait <-chan time.Time
 		for _, d := range c.due() {
-			if d.session != l.session.id && d.session != anySession {
-				c.forget(d.place)
+			if d.session != l.session.id {
 				continue
 			}
 			if time.Now().Before(d.again) || !c.pay(ctx, l, &d) {
@@ -57,9 +53,7 @@ func (c *Client) settle(ctx context.Context, l *link) {
 				c.debts = append(c.debts, d)
 				c.mu.Unlock()
 				wait = time.After(debtRecheck)
-				continue
 			}
-			c.forget(d.place)
 		}
 		select {
 		case <-c.owed:

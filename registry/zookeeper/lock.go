@@ -79,7 +79,6 @@ func (c *Client) queueUp(ctx context.Context, l *link, dir string, exists func()
 	var random [16]byte
 	rand.Read(random[:]) // never fails: crypto/rand ends the process first
 	p := &place{dir: dir, id: hex.EncodeToString(random[:]), session: l.session.id}
-	c.note(p)
 	for {
 		path, err := c.create(ctx, l, dir+"/"+p.id+placeInfix, nil, zk.FlagEphemeral|zk.FlagSequence)
 		switch {
@@ -88,17 +87,15 @@ func (c *Client) queueUp(ctx context.Context, l *link, dir string, exists func()
 			return p, nil
 		case errors.Is(err, registry.ErrNotExist):
 			// Nobody has published here.
-			if err = exists(); err == nil {
-				_, err = c.create(ctx, l, dir, nil, 0)
+			if err := exists(); err != nil {
+				return nil, err
 			}
-			if err == nil || errors.Is(err, registry.ErrExist) {
-				continue
+			if _, err := c.create(ctx, l, dir, nil, 0); err != nil && !errors.Is(err, registry.ErrExist) {
+				return nil, err
 			}
-			c.forget(p)
+			continue
 		case errors.Is(err, errLost), errors.Is(err, errAbandoned):
 			c.owe(debt{place: p, session: p.session})
-		default:
-			c.forget(p)
 		}
 		return nil, err
 	}
@@ -172,7 +169,6 @@ func contenders(names []string) []string {
 // unlock gives a place up: at once if it can be, else as soon as there is a connection. It goes with its session in any case.
 func (c *Client) unlock(ctx context.Context, l *link, p *place) {
 	if p.gone {
-		c.forget(p)
 		return
 	}
 	p.gone = true
@@ -180,9 +176,7 @@ func (c *Client) unlock(ctx context.Context, l *link, p *place) {
 	defer cancel()
 	if err := c.remove(ctx, l, p.path()); err != nil && !errors.Is(err, registry.ErrNotExist) {
 		c.owe(debt{place: p, session: p.session})
-		return
 	}
-	c.forget(p)
 }
 
 // turn is the queue of one pointer's publishers within this client.

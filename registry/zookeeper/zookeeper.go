@@ -60,9 +60,6 @@ type Options struct {
 
 	// LockTimeout is how long a publisher waits for the lock, if its ctx lets it. Default: 10 s.
 	LockTimeout time.Duration
-	// Notes is a directory of this machine in which is noted what locks are held or waited for, so that whoever is started after a
-	// death gives them up. Default: nothing is noted, and the locks of the dead last as long as their session.
-	Notes string
 
 	// MaxBackoff is the longest pause before another attempt to connect, unless the ensemble has been away for so long that a
 	// tenth of that is longer. Default: 3 s, or a quarter of SessionTimeout if that is shorter.
@@ -242,7 +239,6 @@ func Open(servers string, o Options) (*Client, error) {
 		turns:      make(map[registry.Pointer]*turn),
 		joined:     make(map[string]bool),
 	}
-	c.debts = c.left()
 	c.zxid.Store(o.Seen.Zxid)
 	c.running.Go(func() { c.run(ctx) })
 	return c, nil
