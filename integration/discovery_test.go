@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -37,8 +39,37 @@ func (f *fleet) register(t *testing.T, endpoint string) (kill func()) {
 	}
 }
 
+// holdFile has a shell on a machine hold the file of an endpoint, as any program may.
+func holdFile(t *testing.T, m *Monitor, endpoint string) (kill func()) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", `exec 9> "$0" && echo held && read`, m.Path(".register", service, endpoint))
+	stdin, err := cmd.StdinPipe() // it ends with this process
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait() // it was killed
+	})
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "held\n" {
+		t.Fatalf("the shell says %q (%v)", line, err)
+	}
+	return func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestDiscovery is the old README's tour with our commands: a service is made, subscribed and registered by one machine, and found
-// on another; it loses one instance and then the last; an operator believes that.
+// on another; it loses one instance and then the last; an operator believes that. One instance holds a file, one is the old registrar's.
 func TestDiscovery(t *testing.T) {
 	f := startFleet(t)
 	f.quickGuard(t)
@@ -54,7 +85,7 @@ func TestDiscovery(t *testing.T) {
 	kingpin(t, a, "dep", "add", webDep, service)
 	both("that nobody serves yet", "")
 
-	killFirst := f.register(t, "10.0.0.7:8081")
+	killFirst := holdFile(t, a, "10.0.0.7:8081")
 	both("the one that has registered", "10.0.0.7:8081\n")
 	killSecond := f.register(t, "10.0.0.7:8082")
 	both("both", "10.0.0.7:8081\n10.0.0.7:8082\n")
