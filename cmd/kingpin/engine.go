@@ -143,16 +143,6 @@ func (e *engine) can(write func(*mirror.Mirror) error) error {
 	return write(m)
 }
 
-// fetch reads a body from the registry.
-func (e *engine) fetch(ctx context.Context, key string) (registry.Body, error) {
-	b, _ := e.behind()
-	if b.bodies == nil {
-		_, err := e.get()
-		return registry.Body{}, err
-	}
-	return b.bodies.Fetch(ctx, key)
-}
-
 // run opens the registry, again and again if it must, and mirrors it until ctx ends.
 func (e *engine) run(ctx context.Context) error {
 	b, err := e.open(ctx)
