@@ -53,6 +53,7 @@ func makeRun(t *testing.T, prints []string) run {
 		"--publish-group root", "--publish-group root --mount "+r.mount, "; kingpin status", "; kingpin status --mount "+r.mount)
 	cmd := exec.Command("make", "--no-print-directory", "run", "MOUNT="+r.mount, "STATE="+r.state)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = repository(t), r.out, r.out
+	cmd.Env = append(os.Environ(), "KINGPIN_ADMIN=127.0.0.1:0") // somebody may have the one that is for the whole machine
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

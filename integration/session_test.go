@@ -54,6 +54,7 @@ var differing = []struct {
 	{regexp.MustCompile(`\b[\w-]+ \(uid \d+\)`), "USER"},
 	{regexp.MustCompile(`\bpid \d+`), "pid N"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? ?(µs|ms|s|m|h|d)\b`), "AGE"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+/metrics`), "ADDRESS/metrics"},
 	{regexp.MustCompile(`kingpin (\d|v\d|devel)\S*`), "kingpin N"},
 	{regexp.MustCompile(`[ \t]+`), " "},
 }

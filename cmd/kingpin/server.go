@@ -71,6 +71,7 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	engine.Go(func() { failed = s.engine.run(behind) })
 	socket.Go(func() { s.keepControl(control) })
 	for _, f := range []*face{s.admin, s.public} {
+		f.prepare()
 		socket.Go(func() { f.keep(control) })
 	}
 	err := serve(ctx)

@@ -34,6 +34,8 @@ type face struct {
 	log     *slog.Logger
 
 	bound atomic.Pointer[string] // where it answers; nil: nowhere
+	first net.Listener           // of prepare
+	taken error
 }
 
 // where it answers, empty if it does not.
@@ -64,14 +66,37 @@ func checkAddress(flag, address string) error {
 	return nil
 }
 
-// keep answers until ctx ends. An address that is taken, or not there yet, is tried again and again: whoever has it, reads go on.
+// prepare takes the address, so that who asks the new server where it answers is told.
+func (f *face) prepare() {
+	if f.address == "" || f.address == webOff {
+		return
+	}
+	if f.first, f.taken = f.listen(); f.taken == nil {
+		f.bind(f.first)
+	}
+}
+
+// bind notes where the face answers, and returns how to take that back.
+func (f *face) bind(listener net.Listener) (gone func()) {
+	where := listener.Addr().String()
+	path, ok := strings.CutPrefix(f.address, "unix:")
+	if !ok {
+		f.bound.Store(&where)
+		return func() { f.bound.Store(nil) }
+	}
+	f.bound.Store(&f.address)
+	ours, _ := os.Lstat(path)
+	return func() { f.bound.Store(nil); closeSocket(path, ours) }
+}
+
+// keep answers until ctx ends, after prepare. An address that is taken, or not there yet, is tried again and again: whoever has it, reads go on.
 func (f *face) keep(ctx context.Context) {
 	if f.address == "" || f.address == webOff {
 		return
 	}
 	since, said := time.Now(), false
+	listener, err := f.first, f.taken
 	for pause := firstAttempt; ctx.Err() == nil; pause = min(2*pause, webSilence) {
-		listener, err := f.listen()
 		if err == nil {
 			if said {
 				f.log.Info(f.flag+" answers now", "address", listener.Addr())
@@ -85,8 +110,13 @@ func (f *face) keep(ctx context.Context) {
 		}
 		select {
 		case <-time.After(pause):
+			listener, err = f.listen()
 		case <-ctx.Done():
+			return
 		}
+	}
+	if err == nil {
+		listener.Close()
 	}
 }
 
@@ -99,14 +129,7 @@ func (f *face) listen() (net.Listener, error) {
 }
 
 func (f *face) serve(ctx context.Context, listener net.Listener) error {
-	where := listener.Addr().String()
-	if path, ok := strings.CutPrefix(f.address, "unix:"); ok {
-		where = f.address
-		ours, _ := os.Lstat(path)
-		defer closeSocket(path, ours)
-	}
-	f.bound.Store(&where)
-	defer f.bound.Store(nil)
+	defer f.bind(listener)()
 	handler := f.handler
 	if loopback(listener.Addr()) {
 		handler = sameMachine(handler)
