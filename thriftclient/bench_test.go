@@ -95,11 +95,13 @@ func Benchmark64CallersOn8Servers(b *testing.B) {
 		clients[i] = bare(b, addrs[i%servers])
 	}
 	for _, run := range []struct {
-		name   string
-		client func(i int) thrift.TClient
+		name        string
+		client      func(i int) thrift.TClient
+		cancellable bool // the context of each caller
 	}{
-		{"bare", func(i int) thrift.TClient { return clients[i] }},
-		{"pool", func(int) thrift.TClient { return p }},
+		{"bare", func(i int) thrift.TClient { return clients[i] }, false},
+		{"pool", func(int) thrift.TClient { return p }, false},
+		{"pool with contexts", func(int) thrift.TClient { return p }, true},
 	} {
 		b.Run(run.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -108,8 +110,14 @@ func Benchmark64CallersOn8Servers(b *testing.B) {
 			b.SetParallelism(callers / 2) // times the processors, of which there are two in most places
 			b.RunParallel(func(pb *testing.PB) {
 				c := stormservice.NewStormClient(run.client(int(next.Add(1)-1) % callers))
+				ctx := context.Background()
+				if run.cancellable {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithCancel(ctx)
+					defer cancel()
+				}
 				for i := int64(0); pb.Next(); i++ {
-					one(b, context.Background(), c, i)
+					one(b, ctx, c, i)
 				}
 			})
 		})
