@@ -177,13 +177,13 @@ func TestWhoHoldsAFileIsRegistered(t *testing.T) {
 	} {
 		h := m.holds(script)
 		m.wantSeats(one)
+		child := 0
+		if name == "with a child" {
+			eventually(t, "it has a child", func() bool { child, _ = strconv.Atoi(strings.TrimSpace(h.out.String())); return child > 0 })
+		}
 		h.kill()
-		if name == "with a child" { // who has inherited the descriptor holds it too
+		if child > 0 { // who has inherited the descriptor holds it too
 			m.wantSeats(one)
-			child, err := strconv.Atoi(strings.TrimSpace(h.out.String()))
-			if err != nil {
-				t.Fatal(err)
-			}
 			syscall.Kill(child, syscall.SIGKILL)
 		}
 		m.wantSeats(none)
