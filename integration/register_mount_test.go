@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -35,14 +36,14 @@ func (m *Monitor) standing(endpoint string) (state, node string) {
 	return "", ""
 }
 
-// neverTwice watches ZooKeeper during a story in which the service never leaves: it has one node all the time.
-func (f *fleet) neverTwice(t *testing.T, story func()) {
+// neverTwice watches ZooKeeper during a story in which the service is there at most once; and at least so often.
+func (f *fleet) neverTwice(t *testing.T, least int, story func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for ctx.Err() == nil {
-			if nodes := f.registered(t); len(nodes) != 1 {
+			if nodes := f.registered(t); len(nodes) < least || len(nodes) > 1 {
 				t.Errorf("registered are %q, want one", nodes)
 				return
 			}
@@ -70,7 +71,7 @@ func TestRegistrationOutlivesTheServer(t *testing.T) {
 		t.Errorf("status does not say that it is registered:\n%s", got)
 	}
 	_, first := a.standing(endpoint)
-	f.neverTwice(t, func() {
+	f.neverTwice(t, 1, func() {
 		pid, err := a.Server()
 		if err != nil {
 			t.Fatal(err)
@@ -114,6 +115,32 @@ func TestRegistrationOutlivesTheMonitor(t *testing.T) {
 	if !r.running() {
 		t.Error("the service has ended meanwhile")
 	}
+}
+
+// TestRegistrationOutlivesACrash: the whole monitor is killed, and started again while its session lives on. The node of the one makes
+// room for that of the other.
+func TestRegistrationOutlivesACrash(t *testing.T) {
+	const endpoint = "10.1.2.3:9090"
+	f := startService(t)
+	o := f.site(t)
+	m := startMonitor(t, o)
+	m.registrar(t, "--port", "9090", "--host", "10.1.2.3", "--drain", "0s", "--", "sleep", "600")
+	eventually(t, "it is registered", f.somebody(t))
+	eventually(t, "the machine remembers it", func() bool {
+		ledger, err := os.ReadFile(filepath.Join(o.State, "registered.json"))
+		return err == nil && strings.Contains(string(ledger), endpoint)
+	})
+	_, before := m.standing(endpoint)
+	f.neverTwice(t, 0, func() {
+		crash(t, m)
+		m = startMonitor(t, o)
+		eventually(t, "the next one has it registered", func() bool {
+			state, node := m.standing(endpoint)
+			return state == "registered" && node != before
+		})
+		<-time.After(sessionTime)
+	})
+	eventually(t, "it is registered", f.somebody(t))
 }
 
 // TestHoldOnTheWorstDay: to hold a file while ZooKeeper is away succeeds, and is pending; fsync waits, and says so when that takes
