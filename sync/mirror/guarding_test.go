@@ -68,6 +68,7 @@ func (w *world) crowd(size int) (leave func(n int), file func(from int) string) 
 	}
 	w.Cleanup(gone.Wait)
 	synctest.Wait()
+	w.passes(time.Second) // they may be too many to be shown at once
 	leave = func(n int) {
 		for _, cancel := range cancels[:n] {
 			cancel()
