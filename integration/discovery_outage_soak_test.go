@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -40,4 +41,16 @@ func TestSoakDiscoveryRollingRestart(t *testing.T) {
 		}
 	})
 	c.stillFollows(t)
+}
+
+// freeze stops the processes of all services and lets them go on.
+func (c *crowd) freeze(t *testing.T, lasting time.Duration) {
+	t.Helper()
+	for _, s := range c.services {
+		s.signal(t, syscall.SIGSTOP)
+	}
+	<-time.After(lasting)
+	for _, s := range c.services {
+		s.signal(t, syscall.SIGCONT)
+	}
 }

@@ -198,15 +198,3 @@ func (c *crowd) stillFollows(t *testing.T) {
 	c.services = c.services[:len(c.services)-1]
 	c.eventually(t, "and that he has left", c.whole)
 }
-
-// freeze stops the processes of all services and lets them go on.
-func (c *crowd) freeze(t *testing.T, lasting time.Duration) {
-	t.Helper()
-	for _, s := range c.services {
-		s.signal(t, syscall.SIGSTOP)
-	}
-	<-time.After(lasting)
-	for _, s := range c.services {
-		s.signal(t, syscall.SIGCONT)
-	}
-}
