@@ -102,13 +102,7 @@ func (m *Monitor) shows(elem, content string) bool {
 // python is an interpreter with the libraries that the old system used.
 func python(t *testing.T) string {
 	t.Helper()
-	for _, interpreter := range []string{"python3", "/usr/bin/python3"} {
-		if exec.Command(interpreter, "-c", "import kazoo, boto3").Run() == nil {
-			return interpreter
-		}
-	}
-	need(t, "Debian's python3-kazoo and python3-boto3", false)
-	return ""
+	return pythonWith(t, "kazoo, boto3")
 }
 
 // old prepares the stand-in for the Python KingPin.
