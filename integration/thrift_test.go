@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/kingpinfs/kingpin/thriftclient"
 )
 
 // TestThriftExample is the page of examples/thrift: a server registers itself, and clients in Go and Python find it in the mount.
@@ -36,9 +38,21 @@ func TestThriftExample(t *testing.T) {
 		t.Errorf("nobody serves, and the client says %v", out)
 	}
 
-	ports := []int{serveThrift(t, m, dir), serveThrift(t, m, dir)}
+	ports := []int{serveThrift(t, m, dir, 1), serveThrift(t, m, dir, 3)}
 	eventually(t, "both servers are registered", func() bool {
 		return m.shows("serverset/"+service, fmt.Sprintf("127.0.0.1:%d\n127.0.0.1:%d\n", min(ports[0], ports[1]), max(ports[0], ports[1])))
+	})
+	pool, err := thriftclient.Open(service, thriftclient.Options{Dir: m.Mount})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close(context.Background())
+	eventually(t, "the weights of the registrations are known", func() bool {
+		weights := map[string]float64{}
+		for _, h := range pool.Hosts() {
+			weights[h.Endpoint] = h.Weight
+		}
+		return weights[fmt.Sprint("127.0.0.1:", ports[0])] == 0.5 && weights[fmt.Sprint("127.0.0.1:", ports[1])] == 1.5
 	})
 	for range 3 {
 		if out := client(); out.code != 0 || out.stdout != "pong\n" {
@@ -59,7 +73,7 @@ func TestThriftExample(t *testing.T) {
 }
 
 // serveThrift has kingpin register run the server of the example, until the test ends.
-func serveThrift(t *testing.T, m *Monitor, dir string) (port int) {
+func serveThrift(t *testing.T, m *Monitor, dir string, weight int) (port int) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,7 +84,7 @@ func serveThrift(t *testing.T, m *Monitor, dir string) (port int) {
 	number := strconv.Itoa(port)
 	// Not the test's context: it is over before the cleanup that lets it end in peace.
 	cmd := m.Command(context.Background(), "register", "--service", "test_service", "--env", "prod", "--host", "127.0.0.1", "--port", number,
-		"--check", "tcp", "--interval", "100ms", "--rise", "1", "--drain", "0s", "--", filepath.Join(dir, "server"), "-listen", "127.0.0.1:"+number)
+		"--weight", strconv.Itoa(weight), "--check", "tcp", "--interval", "100ms", "--rise", "1", "--drain", "0s", "--", filepath.Join(dir, "server"), "-listen", "127.0.0.1:"+number)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
