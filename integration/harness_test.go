@@ -26,11 +26,12 @@ var scratch string
 
 // roles are what this test binary does when it is started again by a test, with the role in the environment.
 var roles = map[string]func(args []string) error{
-	"read":    readRole,
-	"write":   writeRole,
-	"hold":    holdRole,
-	"library": libraryRole,
-	"watch":   watchRole,
+	"read":        readRole,
+	"write":       writeRole,
+	"hold":        holdRole,
+	"library":     libraryRole,
+	"watch":       watchRole,
+	"interrupted": interruptedRole,
 }
 
 const roleVariable = "KINGPIN_TEST_ROLE"

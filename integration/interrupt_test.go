@@ -1,100 +1,83 @@
 package integration
 
 import (
-	"bufio"
-	"bytes"
-	"io"
-	"os/exec"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// holder takes the lock of an old publisher and keeps it until its stdin ends. For each line it prints how many stand in the queue.
-const holder = `
-import sys
-from kazoo.client import KazooClient
-zk = KazooClient(hosts=sys.argv[1])
-zk.start(timeout=60)
-with zk.Lock(sys.argv[2]):
-    print('held', flush=True)
-    for _ in sys.stdin:
-        print(len(zk.get_children(sys.argv[2])), flush=True)
-zk.stop()
-`
-
-// TestFleetCtrlCSaysWhatBecameOfIt: while an old publisher keeps the lock of a config no publication comes to its end. Ctrl-C ends
-// kingpin put, echo and kingpin decider set, which say that nothing was published, and nothing was.
-func TestFleetCtrlCSaysWhatBecameOfIt(t *testing.T) {
-	const name = "config.manageddata.demo.greeting"
+// TestInterruptedWrite: a writer that waits for a registry which does not answer can be interrupted, and ends at once. What came of its
+// version can be seen when the registry is back: it is everywhere, or .error/ says why it is nowhere.
+func TestInterruptedWrite(t *testing.T) {
+	const name = "config.manageddata.interrupted.write"
 	f := startFleet(t)
-	m := f.machine(t)
-	for _, name := range []string{name, deciders} {
-		kingpin(t, m, "create", name)
+	a, b := f.machine(t), f.machine(t)
+	kingpin(t, a, "create", name)
+	succeed(t, a, "echo one > config/"+name)
+	eventually(t, "it has come to the other machine", func() bool { return b.shows("config/"+name, "one\n") })
+
+	started, written := pipe(t), pipe(t)
+	cmd := role(t.Context(), t, "interrupted", a.Path("config", name))
+	cmd.ExtraFiles = []*os.File{started.write, written.read}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	eventually(t, "both are here", func() bool { return m.shows("config/"+name, "") && m.shows("config/"+deciders, "") })
-	succeed(t, m, `echo '{"hello": "before"}' > config/`+name+` && echo 5 > decider/gate`)
-	queued := map[string]func() string{}
-	for file, pointer := range map[string]string{
-		"config/" + name: "/config/manageddata/demo/greeting", "decider/gate": "/config/manageddata/admin/decider",
-	} {
-		cmd := exec.CommandContext(t.Context(), python(t), "-c", holder, f.zk.Addr, pointer+".lock")
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer cmd.Wait()
-		defer stdin.Close()
-		lines := bufio.NewReader(stdout)
-		if line, err := lines.ReadString('\n'); err != nil || line != "held\n" {
-			t.Fatalf("the lock: %q, %v", line, err)
-		}
-		queued[file] = func() string {
-			if _, err := io.WriteString(stdin, "\n"); err != nil {
-				t.Fatal(err)
-			}
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				t.Fatal(err)
-			}
-			return line
-		}
+	if _, err := started.read.Read(make([]byte, 1)); err != nil { // it has opened the file
+		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		line, file, says string
-		code             int
-	}{
-		{`exec kingpin put ` + name + ` <<< '{"hello": "after"}'`, "config/" + name, "interrupted, and not published", 1},
-		{`exec kingpin decider set gate 50`, "decider/gate", "interrupted, and not published", 1},
-		{`trap : INT; echo 50 > decider/gate`, "decider/gate", "echo: write error: Interrupted system call", 1},
-	} {
-		before := read(t, m.Path(tt.file))
-		cmd := exec.CommandContext(t.Context(), "bash", "-c", tt.line)
-		var stderr bytes.Buffer
-		cmd.Dir, cmd.Env, cmd.Stderr = m.Mount, append(m.Env(), "LC_ALL=C"), &stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+	if err := f.zk.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(written.write)
+	eventually(t, "it waits in close", func() bool { return inSystemCall(cmd.Process.Pid, unix.SYS_CLOSE) })
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() {
+		t.Errorf("it was not interrupted, but ended with %v", cmd.ProcessState)
+	}
+	if err := f.zk.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it can be seen what came of it", func() bool {
+		if a.shows("config/"+name, "two\n") && b.shows("config/"+name, "two\n") {
+			return true
 		}
-		eventually(t, "it waits for the lock", func() bool { return queued[tt.file]() == "2\n" })
-		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
-		err := cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(stderr.String(), tt.says) {
-			t.Errorf("%s: %v\n%s", tt.line, err, &stderr)
-		}
-		if reason := read(t, m.Path(".error", tt.file)); !strings.Contains(reason, "refused: interrupted, and not published") {
-			t.Errorf("%s: the reason is %q", tt.line, reason)
-		}
-		if after := read(t, m.Path(tt.file)); after != before {
-			t.Errorf("%s: it holds %q", tt.line, after)
+		why, err := os.ReadFile(a.Path(".error/config", name))
+		return err == nil && strings.Contains(string(why), "not published") && a.shows("config/"+name, "one\n") && b.shows("config/"+name, "one\n")
+	})
+}
+
+// inSystemCall says whether a thread of a process waits in a system call.
+func inSystemCall(pid, number int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	for _, thread := range threads {
+		if call, err := os.ReadFile(thread); err == nil && strings.HasPrefix(string(call), fmt.Sprintf("%d ", number)) {
+			return true
 		}
 	}
+	return false
+}
+
+// interruptedRole opens a file, says so, waits for a word, writes and closes it.
+func interruptedRole(args []string) error {
+	says, hears := os.NewFile(3, "says"), os.NewFile(4, "hears")
+	file, err := os.OpenFile(args[0], os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(says, ".")
+	if _, err := hears.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	if _, err := file.WriteString("two\n"); err != nil {
+		return err
+	}
+	return file.Close()
 }
