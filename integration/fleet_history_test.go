@@ -60,9 +60,10 @@ func TestFleetHistory(t *testing.T) {
 	if out := shell(t, a, "cat .history/"+name+"/"+versions[6]); out.code == 0 || !strings.Contains(out.stderr, "No route to host") && !strings.Contains(out.stderr, "timed out") {
 		t.Error(out)
 	}
-	if out := shell(t, a, "kingpin history "+name); out.code != 0 || !strings.Contains(out.stderr, "this is what this machine has") {
-		t.Error(out)
-	}
+	eventually(t, "a list that is not the one of a moment ago", func() bool {
+		out := shell(t, a, "kingpin history "+name)
+		return out.code == 0 && strings.Contains(out.stderr, "this is what this machine has")
+	})
 	if out := shell(t, a, "cat config/"+name); out.code != 0 {
 		t.Error(out)
 	}
