@@ -68,7 +68,7 @@ func newHealth(log *slog.Logger) *health {
 
 // reached notes that a call came back, with whatever answer. It says whether that is news.
 func (h *health) reached(s side) (back bool) {
-	h.touch(s)
+	defer h.touch(s) // at last: whoever finds it fresh relies on what is noted here
 	if h.calm.Load() {
 		return false
 	}
