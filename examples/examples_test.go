@@ -63,7 +63,9 @@ func TestBucketsAreTheSameInAllLanguages(t *testing.T) {
 	each(t, func(t *testing.T, command []string, _ bool) {
 		answer := func(args ...string) int {
 			t.Helper()
-			out, err := exec.CommandContext(t.Context(), command[0], append(command[1:len(command):len(command)], args...)...).Output()
+			cmd := exec.CommandContext(t.Context(), command[0], append(command[1:len(command):len(command)], args...)...)
+			cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // by which Java reads its arguments
+			out, err := cmd.Output()
 			if err != nil {
 				t.Fatalf("%v %v: %v", command, args, err)
 			}
