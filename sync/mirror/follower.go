@@ -68,12 +68,17 @@ func (m *Mirror) reconcile(ctx context.Context, f *follower) {
 	}
 	defer unlock()
 
+	s, err := m.slots.take(ctx)
+	if err != nil {
+		return
+	}
+	defer s.release()
 	w, ok, err := m.lastWord(ctx, f)
 	if err == nil && ok && m.postponed(ctx, f, w) {
 		return
 	}
 	if err == nil && ok {
-		_, err = m.bringHome(ctx, f.name, w)
+		_, err = m.bringHome(ctx, f.name, w, s)
 	}
 	if ctx.Err() == nil && (ok || err != nil) {
 		m.conclude(f, w, err)

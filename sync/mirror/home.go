@@ -11,8 +11,9 @@ import (
 )
 
 // bringHome makes the disk hold what the registry said about a name, unless it does already, and returns the entry that is on disk
-// then. The caller has the name's lock. A held error means that the last good version was left alone.
-func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (disk.Entry, error) {
+// then. The caller has the name's lock, and perhaps a slot, which a small body that was fetched does not need any more. A held error
+// means that the last good version was left alone.
+func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word, s *slot) (disk.Entry, error) {
 	current, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
 	switch {
 	case !w.exists && !here:
@@ -36,6 +37,9 @@ func (m *Mirror) bringHome(ctx context.Context, name registry.Name, w word) (dis
 		body, err := m.fetch(ctx, name, w.version)
 		if err != nil {
 			return current, err
+		}
+		if len(body.Data) <= smallBody {
+			s.release()
 		}
 		c.Body, c.Author, c.Message, c.Published = body.Data, body.Meta.Author, body.Meta.Message, body.Meta.Published
 		if c.Published.IsZero() {

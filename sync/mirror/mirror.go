@@ -152,6 +152,7 @@ type Mirror struct {
 
 	locks    locks
 	queue    *queue
+	slots    slots
 	health   *health
 	quota    *quota
 	schemas  schemas
@@ -188,6 +189,7 @@ func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
 		o:            o,
 		log:          o.Logger,
 		queue:        newQueue(),
+		slots:        make(slots, o.Workers),
 		quota:        newQuota(o.MaxVersions),
 		plan:         make(chan struct{}, 1),
 		dependencies: map[registry.Dependency]*dependency{},
@@ -217,7 +219,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, part := range []func(context.Context){
 		m.conduct,
-		func(ctx context.Context) { m.queue.run(ctx, m.o.Workers, m.reconcile) },
+		func(ctx context.Context) { m.queue.run(ctx, waiting*m.o.Workers, m.reconcile) },
 		m.audit,
 		m.probe,
 		m.mend,

@@ -290,7 +290,7 @@ func (m *Mirror) present(ctx context.Context, name registry.Name, state registry
 		return m.presentElsewhere(ctx, name, state)
 	}
 	w := stateWord(state)
-	entry, err := m.bringHome(ctx, name, w)
+	entry, err := m.bringHome(ctx, name, w, nil)
 	current, here := m.store.Current(disk.File{Kind: name.Kind(), Name: string(name)})
 	if here && w.order < current.Order && w.version != current.Version {
 		return present{}, fmt.Errorf("%s: %w: %w", name, err, registry.ErrInvalid)
