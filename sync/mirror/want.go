@@ -130,9 +130,9 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 		}
 	}
 	m.surveyGuests(ctx, reached)
-	for name, held := range wanted {
+	for _, name := range slices.Sorted(maps.Keys(wanted)) { // who goes through the directory need not wait for the last one at each
 		f := m.follower(name)
-		f.leaving, f.implied = time.Time{}, !held
+		f.leaving, f.implied = time.Time{}, !wanted[name]
 		m.startFeed(ctx, f)
 	}
 	if !complete {
