@@ -35,6 +35,7 @@ const (
 type announcer struct {
 	f        *FS
 	released map[disk.Stamp]bool // old versions that nobody holds any more, as the kernel said
+	born     map[disk.File]bool  // of the files that are announced now, those whose coming has been the event
 }
 
 // announce runs until ctx ends. Versions that were committed and not announced when the last server died come first.
@@ -45,6 +46,13 @@ func (f *FS) announce(ctx context.Context) {
 		defer close(changes)
 		for changed := range f.store.Changes(ctx) {
 			changes <- changed // what changes while it waits comes in the next one
+		}
+	})
+	graph := make(chan struct{}, 1)
+	defer close(graph)
+	f.background.Go(func() { // beside the files, which nobody should have to wait for while a thousand links come
+		for range graph {
+			a.edges(ctx)
 		}
 	})
 	// The kernel has to know the hidden directory before it is needed: to look it up takes the lock of the root, and a slow mkdir may have that.
@@ -59,7 +67,10 @@ func (f *FS) announce(ctx context.Context) {
 			}
 			a.files(ctx, changed.Files)
 			if changed.Graph {
-				a.edges(ctx)
+				select {
+				case graph <- struct{}{}:
+				default: // it is to be looked at again anyway
+				}
 			}
 		case <-sweep.C:
 			a.ask(ctx, nil, f.store.Expired())
@@ -88,6 +99,7 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 			a.f.swaps.forgotten(file, seen[i])
 		}
 	}
+	a.bear(ctx, files)
 	removed := map[disk.File]disk.Stamp{}
 	for _, r := range a.f.store.Removed() {
 		removed[r.File] = r.Stamp
@@ -120,19 +132,35 @@ func (a *announcer) files(ctx context.Context, files []disk.File) {
 	}
 }
 
+// bear raises the events that new files have come, of those that nobody made here.
+func (a *announcer) bear(ctx context.Context, files []disk.File) {
+	a.born = map[disk.File]bool{}
+	var births []*birth
+	for _, file := range files {
+		e, ok := a.f.store.Current(file)
+		if ok && e.Origin == 0 && !a.f.o.Renames[file.Kind] && a.f.store.LastAnnounced(file) == 0 {
+			op := keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)}
+			births = append(births, &birth{place: place{dirOf(file), file.Name}, op: op})
+			a.born[file] = true
+		}
+	}
+	for _, b := range a.appear(ctx, births...) {
+		delete(a.born, disk.File{Kind: kindOfDir(b.parent), Name: b.name})
+	}
+}
+
 // raise has ops done, which make the kernel forget the file unless it has, and raises the events of one file: on the name, unless the writer's own system calls do it, and on every old
 // version that somebody still watches.
 func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entry, exists bool, ops []keeper.Op) {
-	forgetting, isNew := len(ops) > 0, false
+	forgetting := len(ops) > 0
 	switch {
+	case a.born[file]:
 	case exists && a.f.o.Renames[file.Kind]:
 		ops = a.renamed(ctx, file, current)
 	case !exists, current.Origin == written: // the kernel says IN_MODIFY when the write is over, which published it
 	case current.Origin == closed, current.Origin == synced:
 		// The writer's own IN_MODIFY came before this could be read, and many ask for nothing else: fsnotify, Node, Java.
 		ops = append(ops, keeper.Op{Kind: keeper.Modify, Path: a.path(file)})
-	case current.Origin == 0 && a.f.store.LastAnnounced(file) == 0:
-		isNew = true
 	default:
 		ops = append(ops, a.touch(file))
 	}
@@ -141,9 +169,6 @@ func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entr
 		a.f.swaps.forgotten(file, current.Stamp)
 	}
 	var touches []keeper.Op
-	if isNew && !a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.MakeFile, Path: a.path(file)}) {
-		touches = append(touches, a.touch(file))
-	}
 	for i, stamp := range held {
 		name := strconv.FormatUint(uint64(stamp), 10)
 		path := filepath.Join(a.f.mount, fixedDirs[pokeNode].name, name)
@@ -167,7 +192,8 @@ func (a *announcer) renamed(ctx context.Context, file disk.File, current disk.En
 	}
 	other := filepath.Join(a.f.mount, fixedDirs[pokeNode].name, strconv.FormatUint(uint64(current.Stamp), 10))
 	for range maxBirths {
-		if a.appear(ctx, dirOf(file), file.Name, keeper.Op{Kind: keeper.Rename, Path: other, Name: a.path(file)}) {
+		op := keeper.Op{Kind: keeper.Rename, Path: other, Name: a.path(file)}
+		if len(a.appear(ctx, &birth{place: place{dirOf(file), file.Name}, op: op})) == 0 {
 			return nil
 		}
 	}

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -16,39 +17,61 @@ import (
 // from elsewhere the poker does so: to its thread a new name is hidden until its own CREATE, MKDIR or SYMLINK, and a name that is
 // gone is still there until its own UNLINK or RMDIR. Nothing is made or removed by these; they answer with what is true already.
 
-// maxBirths is how often the poker tries. Somebody who looks a new name up between the invalidation and the CREATE makes the kernel open the
-// file instead of creating it; that is refused, so that no event is raised but the right one.
-const maxBirths = 5
+const (
+	// maxBirths is how often the poker tries. Somebody who looks a new name up between the invalidation and the CREATE makes the kernel open the
+	// file instead of creating it; that is refused, so that no event is raised but the right one.
+	maxBirths = 5
+	// birthBatch is how many names are acted out on one way to the poker, at first: with three ops each, as many as pokeBatch has room for.
+	birthBatch = pokeBatch / 3
+)
 
-// birth is the name whose coming or going the poker is acting out.
-type birth struct {
+// place is where a name is.
+type place struct {
 	parent uint64
 	name   string
-	dying  func(*fuse.EntryOut) // fills what was there; nil: the name is new
-	done   bool                 // the kernel has asked for it
 }
 
-// act sets what the poker sees while it performs op, and says whether the kernel took it for a birth or a death.
-func (a *announcer) act(ctx context.Context, b birth, op keeper.Op) bool {
+// birth is a name whose coming or going the poker is acting out.
+type birth struct {
+	place
+	op    keeper.Op            // what the poker does
+	dying func(*fuse.EntryOut) // fills what was there; nil: the name is new
+	done  bool                 // the kernel has asked for it
+}
+
+// act sets what the poker sees while it acts births out. The caller has none of them done before.
+func (a *announcer) act(ctx context.Context, births ...*birth) {
+	var forget, ops []keeper.Op
 	a.f.mu.Lock()
-	a.f.birth = &b
+	for _, b := range births {
+		a.f.births[b.place] = b
+		forget = append(forget, keeper.Op{Kind: keeper.InvalidateEntry, Parent: b.parent, Name: b.name})
+		ops = append(ops, b.op)
+	}
 	a.f.mu.Unlock()
-	forget := keeper.Op{Kind: keeper.InvalidateEntry, Parent: b.parent, Name: b.name}
-	a.poke(ctx, []keeper.Op{forget, op, forget})
+	a.poke(ctx, slices.Concat(forget, ops, forget))
 	a.f.mu.Lock()
 	defer a.f.mu.Unlock()
-	a.f.birth = nil
-	return b.done
+	for _, b := range births {
+		delete(a.f.births, b.place)
+	}
 }
 
-// appear raises the event that a name has come, and says whether the kernel took it for that.
-func (a *announcer) appear(ctx context.Context, parent uint64, name string, op keeper.Op) bool {
-	for range maxBirths {
-		if a.act(ctx, birth{parent: parent, name: name}, op) || ctx.Err() != nil {
-			return true
+// appear raises the events that names have come, and returns those that the kernel did not take for that. Somebody may look one up
+// while the others of its batch are made; it is then tried by itself.
+func (a *announcer) appear(ctx context.Context, births ...*birth) (missed []*birth) {
+	for batch := range slices.Chunk(births, birthBatch) {
+		a.act(ctx, batch...)
+		for _, b := range batch {
+			for try := 1; try < maxBirths && !b.done && ctx.Err() == nil; try++ {
+				a.act(ctx, b)
+			}
+			if !b.done && ctx.Err() == nil {
+				missed = append(missed, b)
+			}
 		}
 	}
-	return false
+	return missed
 }
 
 // vanish raises the event that a file has gone. Its last version is shown with a single link, so that those who watch it hear
@@ -65,7 +88,8 @@ func (a *announcer) vanish(ctx context.Context, file disk.File) {
 		out.SetEntryTimeout(0)
 		out.SetAttrTimeout(0)
 	}
-	a.act(ctx, birth{parent: dirOf(file), name: file.Name, dying: show}, keeper.Op{Kind: keeper.RemoveFile, Path: a.path(file)})
+	op := keeper.Op{Kind: keeper.RemoveFile, Path: a.path(file)}
+	a.act(ctx, &birth{place: place{dirOf(file), file.Name}, op: op, dying: show})
 }
 
 // edges raises the events of what has changed in the graph since the last time, and makes the kernel forget the old entries.
@@ -77,14 +101,14 @@ func (a *announcer) edges(ctx context.Context) {
 		if !ok && !a.f.takeOwn(ownEdit{rootNode, string(dir.Name), DeleteDependency}) {
 			show := func(out *fuse.EntryOut) { a.f.depEntry(out, dir) }
 			op := keeper.Op{Kind: keeper.RemoveDir, Path: filepath.Join(a.f.mount, string(dir.Name))}
-			a.act(ctx, birth{parent: rootNode, name: string(dir.Name), dying: show}, op)
+			a.act(ctx, &birth{place: place{rootNode, string(dir.Name)}, op: op, dying: show})
 		}
 	}
 	for _, dir := range graph.Dirs {
 		was, ok := old.Dir(dir.Name)
 		if !ok && !a.f.takeOwn(ownEdit{rootNode, string(dir.Name), MakeDependency}) {
 			op := keeper.Op{Kind: keeper.MakeDir, Path: filepath.Join(a.f.mount, string(dir.Name))}
-			a.appear(ctx, rootNode, string(dir.Name), op)
+			a.appear(ctx, &birth{place: place{rootNode, string(dir.Name)}, op: op})
 		}
 		a.linksCome(ctx, dir, was)
 		a.poke(ctx, []keeper.Op{{Kind: keeper.InvalidateInode, Node: dir.ID}})
@@ -102,18 +126,20 @@ func (a *announcer) linksGone(ctx context.Context, was, now disk.Dir) {
 		}
 		show := func(out *fuse.EntryOut) { a.f.linkEntry(out, link) }
 		op := keeper.Op{Kind: keeper.RemoveFile, Path: a.linkPath(was, link.Edge)}
-		a.act(ctx, birth{parent: was.ID, name: string(link.Edge), dying: show}, op)
+		a.act(ctx, &birth{place: place{was.ID, string(link.Edge)}, op: op, dying: show})
 	}
 }
 
 func (a *announcer) linksCome(ctx context.Context, now, was disk.Dir) {
+	var births []*birth
 	for _, link := range now.Links {
 		if _, ok := was.Link(link.Edge); ok || a.f.takeOwn(ownEdit{now.ID, string(link.Edge), Subscribe}) {
 			continue
 		}
 		op := keeper.Op{Kind: keeper.MakeLink, Path: a.linkPath(now, link.Edge), Name: linkTarget(link.Edge)}
-		a.appear(ctx, now.ID, string(link.Edge), op)
+		births = append(births, &birth{place: place{now.ID, string(link.Edge)}, op: op})
 	}
+	a.appear(ctx, births...)
 }
 
 func (a *announcer) linkPath(dir disk.Dir, e registry.Edge) string {
@@ -166,8 +192,8 @@ func (f *FS) bornAt(in *fuse.InHeader, parent uint64, name string, dying bool) b
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b := f.birth
-	if b == nil || b.parent != parent || b.name != name || (b.dying != nil) != dying {
+	b := f.births[place{parent, name}]
+	if b == nil || (b.dying != nil) != dying {
 		return false
 	}
 	b.done = true
@@ -178,8 +204,8 @@ func (f *FS) bornAt(in *fuse.InHeader, parent uint64, name string, dying bool) b
 func (f *FS) unborn(file disk.File) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b := f.birth
-	return b != nil && b.dying == nil && !b.done && b.parent == dirOf(file) && b.name == file.Name
+	b := f.births[place{dirOf(file), file.Name}]
+	return b != nil && b.dying == nil && !b.done
 }
 
 // birthLookup answers a lookup by the poker of the name that it acts for.
@@ -188,10 +214,10 @@ func (f *FS) birthLookup(in *fuse.InHeader, name string, out *fuse.EntryOut) (fu
 		return fuse.OK, false
 	}
 	f.mu.Lock()
-	b := f.birth
+	b := f.births[place{in.NodeId, name}]
 	f.mu.Unlock()
 	switch {
-	case b == nil || b.parent != in.NodeId || b.name != name:
+	case b == nil:
 		return fuse.OK, false
 	case b.dying != nil:
 		b.dying(out)

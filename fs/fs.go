@@ -127,7 +127,7 @@ type FS struct {
 	redirects redirects
 	deferrals map[uint32]*deferral // by thread
 	refusals  map[uint64]*refusal  // by node id
-	birth     *birth               // what the poker is acting out
+	births    map[place]*birth     // what the poker is acting out
 	own       map[ownEdit]time.Time
 	removals  removals
 
@@ -194,6 +194,7 @@ func New(store *disk.Store, o Options) *FS {
 		refusals:      map[uint64]*refusal{},
 		removals:      removals{},
 		own:           map[ownEdit]time.Time{},
+		births:        map[place]*birth{},
 		statusByID:    map[uint64]string{},
 		members:       newMemberFiles(),
 		holds:         newHolds(),

@@ -139,6 +139,9 @@ func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse
 	if f.born(&in.InHeader, name, false) {
 		return f.createBorn(in, name, out)
 	}
+	if f.isPoker(&in.InHeader) {
+		return fuse.Status(syscall.ESTALE) // asked for by a server before this one
+	}
 	if isHidden(in.NodeId, registerDirKind) {
 		return f.createHold(in, name, out)
 	}
