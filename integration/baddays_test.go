@@ -37,6 +37,7 @@ func refusedStart(t *testing.T, o Options, code int, says ...string) {
 }
 
 func TestBadDayMountPointMissing(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	o := site(t)
 	o.Mount = filepath.Join(o.Mount, "missing")
 	refusedStart(t, o, 1, o.Mount, "mkdir")

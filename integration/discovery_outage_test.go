@@ -31,6 +31,7 @@ type crowd struct {
 // TestDiscoveryOutages: ZooKeeper goes away for a second and for five. No serverset file loses anybody, all are back at once, and nobody
 // is there twice.
 func TestDiscoveryOutages(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f := startFleet(t)
 	c := gather(t, f, f.zk.Ephemerals)
 	for _, outage := range []time.Duration{time.Second, 5 * time.Second} {

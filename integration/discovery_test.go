@@ -71,6 +71,7 @@ func holdFile(t *testing.T, m *Monitor, endpoint string) (kill func()) {
 // TestDiscovery is the old README's tour with our commands: a service is made, subscribed and registered by one machine, and found
 // on another; it loses one instance and then the last; an operator believes that. One instance holds a file, one is the old registrar's.
 func TestDiscovery(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f := startFleet(t)
 	f.quickGuard(t)
 	a, b := f.machine(t), f.machine(t)
@@ -156,6 +157,7 @@ func holds(t *testing.T, m *Monitor, reason string, was int) bool {
 
 // TestRestartedMonitorHolds: neither kill -9 of the server nor a restart of the monitor empties a file that is held.
 func TestRestartedMonitorHolds(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f := startFleet(t)
 	f.quickGuard(t)
 	o := f.site(t)

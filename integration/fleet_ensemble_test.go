@@ -10,6 +10,7 @@ import (
 // TestFleetAnotherEnsembleIsNotBelieved: somebody wiped ZooKeeper, or restored a backup, and it holds older things than the machines
 // do. They keep what they have, say so, also after a restart, and take it when an operator tells them to.
 func TestFleetAnotherEnsembleIsNotBelieved(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const name = "config.manageddata.not.forgotten"
 	f := startFleet(t)
 	o := f.site(t)

@@ -15,6 +15,7 @@ import (
 // TestFleetStartsWithEverythingDown: a machine that boots while ZooKeeper and S3 are down serves its last good state, and says why a
 // write is refused; what it has missed comes when they do.
 func TestFleetStartsWithEverythingDown(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const name = "config.manageddata.dark.start"
 	f := startFleet(t)
 	a, o := f.machine(t), f.site(t)
@@ -123,6 +124,7 @@ var outages = []struct {
 // TestFleetOutages: outages of either server and of both, under writers on two machines. Reads never fail; no acknowledged version is
 // lost; what was refused never shows up; the two machines agree within five seconds of the return.
 func TestFleetOutages(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	surviveOutages(t, time.Second)
 }
 

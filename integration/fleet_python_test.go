@@ -77,6 +77,7 @@ func TestFleetOldDownloader(t *testing.T) {
 // Python daemon and a Python application follow it. Nobody's addition is lost, nobody is refused without a cause, and everybody
 // has the same list in the end.
 func TestFleetWithPython(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	shareWithPython(t, 5*time.Second)
 }
 

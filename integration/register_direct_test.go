@@ -221,6 +221,7 @@ func TestRegisterWhileHealthy(t *testing.T) {
 // TestRegisterOnTheWorstDay: the service starts while ZooKeeper is away, and is registered when it comes; that it goes again is
 // no failed check.
 func TestRegisterOnTheWorstDay(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f := startService(t)
 	f.zk.Kill()
 	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--interval", "100ms", "--drain", "0s", "--", "sleep", "600")

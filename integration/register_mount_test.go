@@ -61,6 +61,7 @@ func (f *fleet) neverTwice(t *testing.T, least int, story func()) {
 // TestRegistrationOutlivesTheServer: the server of a monitor is killed, and replaced by an upgrade. The service that is held through
 // its mount is there all the time, once, though the session of the server that was killed lives on.
 func TestRegistrationOutlivesTheServer(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const endpoint = "10.1.2.3:9090"
 	f := startService(t)
 	a, b := f.machine(t), f.machine(t)
@@ -120,6 +121,7 @@ func TestRegistrationOutlivesTheMonitor(t *testing.T) {
 // TestRegistrationOutlivesACrash: the whole monitor is killed, and started again while its session lives on. The node of the one makes
 // room for that of the other.
 func TestRegistrationOutlivesACrash(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const endpoint = "10.1.2.3:9090"
 	f := startService(t)
 	o := f.site(t)
