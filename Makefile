@@ -21,6 +21,7 @@ FUZZTIME    ?= 30s
 
 sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
 packages  = $$(go list ./... | grep -v /integration)
+beside    = -p 4 # packages at once: most of their tests wait rather than work
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
 .PHONY: build run fleet check soak bench generate clean bin/kingpin bin/bench bin/fleet
@@ -84,7 +85,7 @@ gofmt:
 
 unit: $(VERSITYGW)
 	$(call stage,unit tests)
-	@.ci/gotest $(packages)
+	@.ci/gotest $(beside) $(packages)
 
 conformance: $(VERSITYGW)
 	$(call stage,conformance of the registries)
@@ -92,11 +93,11 @@ conformance: $(VERSITYGW)
 
 integration: $(VERSITYGW)
 	$(call stage,the built binary on real mounts)
-	@.ci/gotest -count=1 -timeout 10m ./integration
+	@.ci/gotest -count=1 -parallel 4 -timeout 15m ./integration
 
 race: $(VERSITYGW)
 	$(call stage,unit tests under the race detector)
-	@.ci/gotest -race $(packages)
+	@.ci/gotest -race $(beside) $(packages)
 
 # The stories that put load on a mount: worth telling again under other circumstances.
 load := ^Test(Torn|Events|Gestures|Restart)

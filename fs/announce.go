@@ -156,6 +156,7 @@ func (a *announcer) raise(ctx context.Context, file disk.File, current disk.Entr
 	switch {
 	case a.born[file]:
 	case exists && a.f.o.Renames[file.Kind]:
+		a.poke(ctx, ops)
 		ops = a.renamed(ctx, file, current)
 	case !exists, current.Origin == written: // the kernel says IN_MODIFY when the write is over, which published it
 	case current.Origin == closed, current.Origin == synced:
