@@ -72,7 +72,7 @@ var temporary = []struct {
 	{regexp.MustCompile(`(unreachable|timed out): .*`), "$1"}, // in what way
 	{regexp.MustCompile(`S3: (put|get) .*: unreachable`), "S3: unreachable"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "SERVER"},
-	{regexp.MustCompile(`\b\d+m?s\b`), "AGE"},
+	{regexp.MustCompile(`\b(\d+m)?\d+m?s\b`), "AGE"},
 	{regexp.MustCompile(`\bsed[0-9A-Za-z]{6}\b`), "sedXXXXXX"},
 	{regexp.MustCompile(`\b[\w.-]+@[\w.-]+`), "ann@laptop"},
 }
