@@ -73,13 +73,28 @@ func (e *engine) behind() (backend, time.Time) {
 	return e.backend, e.since
 }
 
-// writable says why a write would fail now. It asks nobody.
-func (e *engine) writable() error { return e.can((*mirror.Mirror).Writable) }
+// writable says why a write would fail now. It asks nobody. Just after the start it waits a moment for the first answer: whoever
+// creates a file holds the lock of its directory meanwhile, but each upgrade would send somebody away else.
+func (e *engine) writable() error {
+	err := e.can((*mirror.Mirror).Writable)
+	for deadline := time.Now().Add(lockedPatience); err != nil && e.young() && time.Now().Before(deadline); {
+		<-time.After(openingPause)
+		err = e.can((*mirror.Mirror).Writable)
+	}
+	return err
+}
+
+// young says that the engine has just started.
+func (e *engine) young() bool {
+	_, since := e.behind()
+	return time.Since(since) < openingPatience
+}
 
 // A monitor that has just started, or taken over, opens its registry within milliseconds: a writer waits for that rather than be sent
 // away.
 const (
 	openingPatience = 2 * time.Second
+	lockedPatience  = 250 * time.Millisecond // of who holds a lock that readers may want
 	openingPause    = 10 * time.Millisecond
 )
 
