@@ -103,10 +103,14 @@ func TestWatchCommandEnds(t *testing.T) {
 	kingpin(t, m, "create", name)
 	succeed(t, m, "echo start > config/"+name)
 
-	fails := kingpinWatch(t, m, "--now", name, "--", "sh", "-c", "echo ran; exit 3")
+	fails := kingpinWatch(t, m, "--now", name, "--", "sh", "-c", "echo $$; exit 3")
 	fails.next(t)
 	succeed(t, m, "echo more > config/"+name)
-	fails.next(t) // a command that fails does not end it
+	second := fails.next(t) // a command that fails does not end it
+	eventually(t, "the command has ended by itself", func() bool {
+		_, err := os.Stat(filepath.Join("/proc", second))
+		return err != nil
+	})
 	if code := fails.stop(t, syscall.SIGTERM); code != 3 {
 		t.Errorf("it ended with %d, its command with 3", code)
 	}
