@@ -135,6 +135,7 @@ func (d *Deciders) Set(ctx context.Context, name string, percent int) error {
 		d.spread(percents)
 		return nil
 	}
+	before := d.raw.View().Version()
 	err := d.dir.Write(ctx, registry.Decider, name, registry.FormatDecider(percent))
 	if errors.Is(err, manageddata.ErrPlain) {
 		return d.raw.Update(ctx, func(body []byte) ([]byte, error) { return registry.SetDecider(body, name, percent) })
@@ -142,7 +143,33 @@ func (d *Deciders) Set(ctx context.Context, name string, percent int) error {
 	if err != nil {
 		return fmt.Errorf("set decider %s: %w", name, err)
 	}
-	return d.raw.Refresh(ctx)
+	return d.await(ctx, name, percent, before)
+}
+
+// The file of one decider shows what was written when the write returns, the file of the map a moment later.
+const (
+	mapPause    = 2 * time.Millisecond
+	mapPatience = 2 * time.Second
+)
+
+// await returns when the map shows a percent that was written, or another version than before it. It is published in any case.
+func (d *Deciders) await(ctx context.Context, name string, percent int, before string) error {
+	for deadline := time.Now().Add(mapPatience); ; {
+		if err := d.raw.Refresh(ctx); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		now, ok := d.percents[name]
+		d.mu.Unlock()
+		if ok && now == percent || d.raw.View().Version() != before || time.Now().After(deadline) {
+			return nil
+		}
+		select {
+		case <-time.After(mapPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Wait returns when a good file was read, and with an error when ctx is done before.
