@@ -3,6 +3,7 @@ package thriftclient_test
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,29 +28,79 @@ func connections(p *thriftclient.Pool) int {
 // fill makes n connections by n calls at the same time.
 func fill(t *testing.T, p *thriftclient.Pool, n int) {
 	t.Helper()
+	for wait := 100 * time.Millisecond; !together(t, p, n, wait); wait *= 2 { // a slow machine does not start them at the same time
+	}
+}
+
+// together makes n calls that take a while, and says whether all of them were seen to run at the same time.
+func together(t *testing.T, p *thriftclient.Pool, n int, wait time.Duration) bool {
+	t.Helper()
 	var all sync.WaitGroup
+	var ended atomic.Int64
 	for range n {
 		all.Go(func() {
-			if _, err := echoAfter(context.Background(), p, 100*time.Millisecond); err != nil {
+			defer ended.Add(1)
+			if _, err := echoAfter(t.Context(), p, wait); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	eventually(t, "all are running", func() bool { return inFlight(p) == n })
-	all.Wait()
+	defer all.Wait()
+	seen := false
+	eventually(t, "the calls run", func() bool {
+		seen = inFlight(p) == n
+		return seen || ended.Load() > 0
+	})
+	return seen
+}
+
+// usedConn tells the connections of a pool apart by what is written to them.
+type usedConn struct {
+	net.Conn
+	writes atomic.Int64
+}
+
+func (c *usedConn) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
 }
 
 func TestTheConnectionUsedLastIsUsedNext(t *testing.T) {
 	s := serve(t, storm.Options{})
-	p := open(t, thriftclient.Options{Warm: -1, IdleTimeout: 500 * time.Millisecond}, s.Addr())
-	fill(t, p, 4)
-	if n := connections(p); n != 4 {
-		t.Fatalf("%d connections after 4 calls at a time", n)
+	var mu sync.Mutex
+	var made []*usedConn
+	dial := func(ctx context.Context, endpoint string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", endpoint)
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		made = append(made, &usedConn{Conn: conn})
+		return made[len(made)-1], nil
 	}
-	// Were they used in turn, none of them would ever be idle for so long.
-	eventually(t, "only the one that is used is left", func() bool { mustEcho(t, p); return connections(p) == 1 })
-	if n := s.Stats().Accepted; n != 4 {
-		t.Errorf("%d connections were made", n)
+	p := open(t, thriftclient.Options{Dial: dial, Warm: -1}, s.Addr())
+	fill(t, p, 4)
+	mu.Lock()
+	idle := slices.Clone(made)
+	mu.Unlock()
+	if len(idle) != 4 {
+		t.Fatalf("%d connections after 4 calls at a time", len(idle))
+	}
+	for _, c := range idle {
+		c.writes.Store(0)
+	}
+	for range 20 {
+		mustEcho(t, p)
+	}
+	used := 0
+	for _, c := range idle {
+		if c.writes.Load() > 0 {
+			used++
+		}
+	}
+	if used != 1 {
+		t.Errorf("20 calls, one after the other, used %d of 4 connections", used)
 	}
 }
 
