@@ -25,7 +25,7 @@ type debt struct {
 // owe has a node removed as soon as that can be done.
 func (c *Client) owe(d debt) {
 	c.mu.Lock()
-	c.debts = append(c.debts, d)
+	c.debts = append(c.debts, &d)
 	c.mu.Unlock()
 	select {
 	case c.owed <- struct{}{}:
@@ -37,21 +37,34 @@ func (c *Client) owe(d debt) {
 func (c *Client) forgive(path string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.debts = slices.DeleteFunc(c.debts, func(d debt) bool { return d.path == path })
+	c.debts = slices.DeleteFunc(c.debts, func(d *debt) bool { return d.path == path })
+}
+
+// drop forgets what was paid.
+func (c *Client) drop(paid *debt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.debts = slices.DeleteFunc(c.debts, func(d *debt) bool { return d == paid })
+}
+
+func (c *Client) owes(d *debt) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.debts, d)
 }
 
 // settle removes what is owed, until ctx is done.
 func (c *Client) settle(ctx context.Context, l *link) {
 	for {
 		var wait <-chan time.Time
-		for _, d := range c.due() {
-			if d.session != l.session.id {
-				continue
-			}
-			if time.Now().Before(d.again) || !c.pay(ctx, l, &d) {
-				c.mu.Lock()
-				c.debts = append(c.debts, d)
-				c.mu.Unlock()
+		for _, d := range c.all() {
+			switch {
+			case d.session != l.session.id:
+				c.drop(d)
+			case !c.owes(d): // forgiven while others were paid
+			case !time.Now().Before(d.again) && c.pay(ctx, l, d):
+				c.drop(d)
+			default:
 				wait = time.After(debtRecheck)
 			}
 		}
@@ -64,13 +77,11 @@ func (c *Client) settle(ctx context.Context, l *link) {
 	}
 }
 
-// due takes all that is owed.
-func (c *Client) due() []debt {
+// all is what is owed now.
+func (c *Client) all() []*debt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	due := c.debts
-	c.debts = nil
-	return due
+	return slices.Clone(c.debts)
 }
 
 // pay removes one node and says whether that was all. A place whose making was not answered is looked for twice, the second time

@@ -264,13 +264,17 @@ func (j *joining) enter(ctx context.Context) error {
 	if j.seen != nil && !now.exists {
 		j.c.options.Logger.Warn("member was gone", "path", j.path, "session", sessionName(self))
 	}
-	err = j.make(ctx, l, now.exists)
-	if errors.Is(err, registry.ErrExist) && !now.exists {
-		if now, lookErr := j.look(ctx, l); lookErr == nil && now.exists && now.session == self {
-			return j.make(ctx, l, true) // we have left it behind, and its removal is under way
+	for {
+		err = j.make(ctx, l, now.exists)
+		if !errors.Is(err, registry.ErrExist) || now.exists {
+			return err
+		}
+		// Unless it is somebody else's, we have left it behind, and its removal is under way or has just been done.
+		var lookErr error
+		if now, lookErr = j.look(ctx, l); lookErr != nil || now.exists && now.session != self {
+			return err
 		}
 	}
-	return err
 }
 
 func (j *joining) look(ctx context.Context, l *link) (owner, error) {

@@ -190,7 +190,7 @@ type Client struct {
 	watchers    map[*watcher]struct{}
 	turns       map[registry.Pointer]*turn
 	joined      map[string]bool // paths of members
-	debts       []debt
+	debts       []*debt
 	owed        chan struct{}
 }
 
