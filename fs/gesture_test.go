@@ -332,7 +332,8 @@ func TestReadsSurviveTheServer(t *testing.T) {
 	}
 	defer old.Close()
 	for range 5 {
-		out, err := m.shell(`pid=$(pgrep -P $(pgrep -f "` + m.mount + ` ` + m.state + `" | head -1) -f ` + m.state + `); kill -9 $pid; cat $f`)
+		m.killServer()
+		out, err := m.shell(`cat $f`)
 		if err != nil || out != "first\n" {
 			t.Fatalf("%v: %q", err, out)
 		}

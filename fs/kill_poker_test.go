@@ -3,10 +3,8 @@ package fs
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,25 +14,6 @@ import (
 
 // pokerLife is how long a poker lives at least before it is killed: the keeper takes its time with one that dies sooner.
 const pokerLife = 120 * time.Millisecond
-
-// children are the pids of the keeper's children whose command line holds text, or does not.
-func (m *machine) children(text string, holds bool) []int {
-	m.t.Helper()
-	keeper, err := exec.Command("pgrep", "-f", m.mount+" "+m.state).Output()
-	if err != nil {
-		m.t.Fatalf("keeper of %s: %v", m.mount, err)
-	}
-	all, _ := exec.Command("pgrep", "-P", strings.Fields(string(keeper))[0]).Output() // an error: there are none now
-	var pids []int
-	for _, field := range strings.Fields(string(all)) {
-		line, err := os.ReadFile("/proc/" + field + "/cmdline")
-		pid, _ := strconv.Atoi(field)
-		if err == nil && len(line) > 0 && strings.Contains(string(line), text) == holds {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
 
 // killPoker kills the process that touches the mount, as soon as there is one that was not killed before, and returns its pid.
 func (m *machine) killPoker(before ...int) (pid int) {

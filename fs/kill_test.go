@@ -14,6 +14,35 @@ import (
 	"time"
 )
 
+// children are the pids of the keeper's children whose command line holds text, or does not. While one of them is being started, it
+// is a copy of the keeper and has its command line.
+func (m *machine) children(text string, holds bool) (pids []int) {
+	m.t.Helper()
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", m.keeper))
+	for _, thread := range threads {
+		all, _ := os.ReadFile(thread) // an error: the thread has ended
+		for _, field := range strings.Fields(string(all)) {
+			line, err := os.ReadFile("/proc/" + field + "/cmdline")
+			if err != nil || len(line) == 0 || strings.Contains(string(line), m.mount+"\x00"+m.state) {
+				continue
+			}
+			if pid, _ := strconv.Atoi(field); strings.Contains(string(line), text) == holds {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// killServer kills the process that serves the mount, as soon as there is one: its predecessor may have just died.
+func (m *machine) killServer() {
+	m.t.Helper()
+	eventually(m.t, "there is a server to kill", func() bool {
+		pids := m.children(m.state, true)
+		return len(pids) == 1 && syscall.Kill(pids[0], syscall.SIGKILL) == nil
+	})
+}
+
 // runHolder opens and maps a file again and again, keeps the last few, and checks that none ever changes.
 func runHolder(path string, end <-chan struct{}) error {
 	type held struct {

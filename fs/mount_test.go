@@ -104,10 +104,11 @@ func runServer(state string) error {
 
 // machine is one mounted file system under test.
 type machine struct {
-	t     *testing.T
-	mount string
-	state string
-	log   *syncBuffer
+	t      *testing.T
+	mount  string
+	state  string
+	keeper int // its pid
+	log    *syncBuffer
 }
 
 type syncBuffer struct {
@@ -152,6 +153,7 @@ func start(t *testing.T, env ...string) *machine {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	m.keeper = cmd.Process.Pid
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() {

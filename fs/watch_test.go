@@ -221,11 +221,3 @@ func TestWatchOutlivesTheServer(t *testing.T) {
 		file.next()
 	}
 }
-
-func (m *machine) killServer() {
-	m.t.Helper()
-	eventually(m.t, "there is a server to kill", func() bool { // for a moment there may be none: its predecessor has just died
-		_, err := m.shell(`kill -9 $(pgrep -P $(pgrep -f "` + m.mount + ` ` + m.state + `" | head -1) -f ` + m.state + `)`)
-		return err == nil
-	})
-}
