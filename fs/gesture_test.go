@@ -198,17 +198,24 @@ func TestCreateByWrite(t *testing.T) {
 	}
 }
 
+// bound is the config, bind-mounted by itself.
+func (m *machine) bound() string {
+	m.t.Helper()
+	bound := filepath.Join(m.t.TempDir(), "bound")
+	if err := os.WriteFile(bound, nil, 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := syscall.Mount(m.config(), bound, "", syscall.MS_BIND, ""); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { syscall.Unmount(bound, syscall.MNT_DETACH) })
+	return bound
+}
+
 // TestBoundFile: a file that is bind-mounted by itself follows every publication, and can be written.
 func TestBoundFile(t *testing.T) {
 	m := start(t)
-	bound := filepath.Join(t.TempDir(), "bound")
-	if err := os.WriteFile(bound, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mount(m.config(), bound, "", syscall.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	defer syscall.Unmount(bound, syscall.MNT_DETACH)
+	bound := m.bound()
 	m.remote("config", aConfig, "second, longer\n")
 	eventually(t, "the bound file follows", func() bool {
 		data, err := os.ReadFile(bound)

@@ -21,7 +21,7 @@ func runReader(what string, args []string) error {
 	case "hold":
 		return runHolder(args[0], end)
 	case "publish":
-		return runWriter(args[0], end)
+		return runWriter(args[0], args[len(args)-1], end)
 	case "members":
 		return runMembers(args[0], end)
 	}

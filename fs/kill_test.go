@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,8 +94,8 @@ func runHolder(path string, end <-chan struct{}) error {
 }
 
 // runWriter publishes 1, 2, 3... and prints what was acknowledged last. A publication that returned an error may have happened
-// or not; one that returned success is there.
-func runWriter(path string, end <-chan struct{}) error {
+// or not; one that returned success is there, under name.
+func runWriter(path, name string, end <-chan struct{}) error {
 	acknowledged, failed := 0, 0
 	for n := 1; ; n++ {
 		select {
@@ -111,7 +112,7 @@ func runWriter(path string, end <-chan struct{}) error {
 		} else {
 			acknowledged = n
 		}
-		data, err := os.ReadFile(path)
+		data, err := os.ReadFile(name)
 		if err != nil {
 			return err
 		}
@@ -199,5 +200,46 @@ func TestKillingTheServerUnderLoad(t *testing.T) {
 	m.wantSeats(map[string]registered{})
 	if acknowledged == 0 {
 		t.Error("nothing was published")
+	}
+}
+
+// TestBoundFileIsWrittenWhileTheServerDies: the server may be another one at each step of an open that truncates a file without a name.
+func TestBoundFileIsWrittenWhileTheServerDies(t *testing.T) {
+	kills := 20
+	if os.Getenv("KINGPIN_SOAK") != "" {
+		kills = 200
+	}
+	m := start(t)
+	m.remote("config", aConfig, "0\n")
+	m.wantSoon("config/"+aConfig, "0\n")
+	finish := m.load("publish", m.bound(), m.config())
+	for range kills {
+		<-time.After(pokerLife + rand.N(60*time.Millisecond)) // anywhere in a write
+		m.killServer()
+	}
+	var longest, acknowledged, failed int
+	fmt.Sscan(finish(), &longest, &acknowledged, &failed)
+	t.Logf("%d kills, the last version acknowledged is %d, %d refused with an error", kills, acknowledged, failed)
+	if acknowledged == 0 {
+		t.Error("nothing was published")
+	}
+}
+
+// TestBoundFileDoesNotGoBack: a server that has just begun shows a file without a name as the one before it did, and not as it was when
+// it was bound.
+func TestBoundFileDoesNotGoBack(t *testing.T) {
+	m := start(t)
+	bound := m.bound()
+	holds := func(content string) bool {
+		data, err := os.ReadFile(bound)
+		return err == nil && string(data) == content
+	}
+	m.remote("config", aConfig, "second\n")
+	eventually(t, "the bound file follows", func() bool { return holds("second\n") })
+	<-time.After(settling + settling/5)
+	m.killServer()
+	if !holds("second\n") {
+		data, err := os.ReadFile(bound)
+		t.Errorf("after the server was killed it holds %q, %v", data, err)
 	}
 }

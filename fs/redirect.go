@@ -18,11 +18,12 @@ type redirectKey struct {
 
 // redirect is what a thread that comes back is to be given.
 type redirect struct {
-	expires time.Time
-	looked  bool   // the name was looked up: the ESTALE did what it should
-	write   bool   // a draft, made by the first lookup
-	caller  caller // who opens it for writing
-	draft   *draft
+	expires  time.Time
+	looked   bool   // the name was looked up: the ESTALE did what it should
+	write    bool   // a draft, made by the first lookup
+	caller   caller // who opens it for writing
+	draft    *draft
+	nameless bool // the draft has a descriptor and no name: it is for the truncation of that open and for no lookup
 }
 
 // redirectTime is how long a thread may take to come back. A system call does so at once; the limit is for those killed in
@@ -60,7 +61,12 @@ func (f *FS) expect(k redirectKey, r *redirect) {
 func (f *FS) redirected(thread uint32, parent uint64, name string) *draft {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r := f.redirect(redirectKey{thread, parent, name})
+	k := redirectKey{thread, parent, name}
+	r := f.redirect(k)
+	if r != nil && r.nameless {
+		delete(f.redirects, k)
+		return nil
+	}
 	if r == nil {
 		return nil
 	}

@@ -1,11 +1,14 @@
 package fs
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/sync/disk"
@@ -40,7 +43,7 @@ func (f *FS) openVersionToWrite(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut
 	d.startFrom(current, f.loader(current))
 	d.appends = in.Flags&syscall.O_APPEND != 0
 	d.handles = 1
-	r.draft = d
+	r.draft, r.nameless = d, true
 	f.mu.Unlock()
 	out.Fh = f.open(&handle{node: in.NodeId, draft: d})
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
@@ -209,6 +212,8 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	case d == nil && classify(in.NodeId) == draftClass:
 		return fuse.EIO
 	case d == nil && f.isPoker(&in.InHeader):
+	case d == nil && hasSize && size == 0 && f.truncatedByOpen(in):
+		return fuse.Status(syscall.ESTALE)
 	case d == nil && (hasSize || in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID) != 0):
 		return fuse.EPERM
 	case d != nil && hasSize:
@@ -243,10 +248,28 @@ func (f *FS) draftOf(in *fuse.SetAttrIn) (d *draft, byHandle bool) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if r := f.redirect(keyOf(in.Pid, e)); r != nil && r.write && !r.looked {
+	k := keyOf(in.Pid, e)
+	if r := f.redirect(k); r != nil && r.nameless {
+		delete(f.redirects, k)
 		return r.draft, false
 	}
 	return nil, false
+}
+
+// truncatedByOpen says whether a thread that cuts a version to nothing does so in an open, whose draft was with a server that has died
+// since, or has taken its time. It is sent to begin again.
+func (f *FS) truncatedByOpen(in *fuse.SetAttrIn) bool {
+	e, ok := f.store.ByStamp(disk.Stamp(in.NodeId))
+	var buf [256]byte
+	call, _, _ := bytes.Cut(readProc(in.Pid, "syscall", buf[:]), []byte(" "))
+	if number, err := strconv.Atoi(string(call)); !ok || err != nil || number == unix.SYS_TRUNCATE {
+		return false
+	}
+	c := f.caller(&in.InHeader)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expect(keyOf(in.Pid, e), &redirect{write: true, caller: c})
+	return true
 }
 
 // Fsync publishes at once: the precise barrier.
