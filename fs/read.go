@@ -14,8 +14,8 @@ import (
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
-// settling is how long a new server answers no read OPEN with ESTALE, unless the version that is current is its own: its predecessor
-// may have told that thread once already, and the kernel passes a second ESTALE on to the program.
+// settling is how long a new server answers no read OPEN with ESTALE: its predecessor may have told that thread once already,
+// and the kernel passes a second ESTALE on to the program.
 const settling = time.Second
 
 // Open pins what a descriptor will see: for readers the version, for writers a draft.
@@ -54,12 +54,12 @@ func (f *FS) openVersion(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut) fuse.
 	current, ok := f.store.Current(e.File)
 	stale := ok && current.Stamp != e.Stamp
 	switch {
-	case stale && (in.Pid == 0 || f.bypassed(in.Pid, e) || f.settles() && f.inherited(current)):
+	case stale && (in.Pid == 0 || f.bypassed(in.Pid, e) || f.settles() && f.known(current)):
 		// The program has this inode without a name that could be looked up: a file bind-mounted by itself. It must
 		// not stay on an old version for ever. A thread that cannot be told from others (pid 0) might be such a one.
 		pinned = current
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
-	case stale && (!f.settles() || current.Stamp.Time().After(f.started)) && f.goneStale(in.Pid, e):
+	case stale && !f.settles() && f.goneStale(in.Pid, e):
 		return fuse.Status(syscall.ESTALE)
 	}
 	if err := f.bodies.check(pinned.Stamp); err != nil {
@@ -80,9 +80,9 @@ func (f *FS) openVersion(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut) fuse.
 
 func (f *FS) settles() bool { return time.Since(f.started) <= settling }
 
-// inherited says whether the kernel was made to forget the versions before this one long before this server began.
-func (f *FS) inherited(e disk.Entry) bool {
-	return f.store.LastAnnounced(e.File) == e.Stamp && f.started.Sub(e.Stamp.Time()) > settling
+// known says whether the kernel was made to forget the versions before this one so long ago that who opens one of them has no name.
+func (f *FS) known(e disk.Entry) bool {
+	return f.store.LastAnnounced(e.File) == e.Stamp && time.Since(e.Stamp.Time()) > settling/2
 }
 
 // unreadable answers an open of a body that is damaged. disk has put an older good version in its place if it had one: then
