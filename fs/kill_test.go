@@ -164,6 +164,9 @@ func TestKillingTheServerUnderLoad(t *testing.T) {
 	m.order("/members?name="+aServerset, strings.Repeat("1", 5000)+"\n")
 	m.remote("serverset", aServerset, "10.0.0.1:80\n")
 	old := m.withPast()
+	if _, err := os.ReadFile(old); err != nil { // who fetches it first, and loses two servers while he does, is told so
+		t.Fatal(err)
+	}
 	seat := m.holds(`exec 9> $r/10.0.0.7:9090; read`)
 	m.wantSeats(map[string]registered{aPlace: {Holders: 1}})
 	file, dir := m.watch(m.config()), m.watch(filepath.Dir(m.config()))
