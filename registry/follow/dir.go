@@ -110,32 +110,27 @@ func (d *Dir) call(ctx context.Context, f func(*loop)) error {
 
 // add follows a file, and returns when it was looked at once.
 func (d *Dir) add(e *entry) error {
-	looked := make(chan struct{})
-	err := d.call(context.Background(), func(l *loop) {
+	return d.look(context.Background(), func(l *loop, looked chan struct{}) {
 		l.entries[e.name] = append(l.entries[e.name], e)
 		l.ask(e, looked)
 	})
-	if err != nil {
-		return err
-	}
-	select {
-	case <-looked:
-		return nil
-	case <-d.done:
-		return fs.ErrClosed
-	}
 }
 
+// refresh looks at a file once more, and returns when that is done.
 func (d *Dir) refresh(ctx context.Context, e *entry) error {
-	looked := make(chan struct{})
-	err := d.call(ctx, func(l *loop) {
+	return d.look(ctx, func(l *loop, looked chan struct{}) {
 		if e.removed {
 			close(looked)
 			return
 		}
 		l.ask(e, looked)
 	})
-	if err != nil {
+}
+
+// look has the loop ask for a look at a file, which closes looked, and waits for that.
+func (d *Dir) look(ctx context.Context, ask func(l *loop, looked chan struct{})) error {
+	looked := make(chan struct{})
+	if err := d.call(ctx, func(l *loop) { ask(l, looked) }); err != nil {
 		return err
 	}
 	select {
