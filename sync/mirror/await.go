@@ -58,3 +58,19 @@ func (m *Mirror) shows(dep registry.Dependency, edges []registry.Edge, there boo
 	}
 	return true
 }
+
+// sleep waits until somebody wakes it, or so long if that is not 0. It is false when ctx has ended.
+func sleep(ctx context.Context, wake <-chan struct{}, wait time.Duration) bool {
+	var due <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-wake:
+	case <-due:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}

@@ -118,7 +118,7 @@ func (q *queue) run(ctx context.Context, workers int, do func(context.Context, *
 	for {
 		f, wait := q.next()
 		if f == nil {
-			if !q.sleep(ctx, wait) {
+			if !sleep(ctx, q.wake, wait) {
 				return
 			}
 			continue
@@ -153,21 +153,6 @@ func (q *queue) next() (f *follower, wait time.Duration) {
 		return nil, max(q.later[0].turn.due.Sub(now), time.Nanosecond)
 	}
 	return nil, 0
-}
-
-func (q *queue) sleep(ctx context.Context, wait time.Duration) bool {
-	var due <-chan time.Time
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-q.wake:
-	case <-due:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }
 
 func (q *queue) done(f *follower) {

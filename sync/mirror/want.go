@@ -80,26 +80,10 @@ func (m *Mirror) conduct(ctx context.Context) {
 		} else {
 			failures = 0
 		}
-		if !m.awaitPlan(ctx, wait) {
+		if !sleep(ctx, m.plan, wait) {
 			return
 		}
 	}
-}
-
-// awaitPlan waits until somebody wants a new plan, or so long if that is not 0.
-func (m *Mirror) awaitPlan(ctx context.Context, wait time.Duration) bool {
-	var due <-chan time.Time
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-m.plan:
-	case <-due:
-	case <-ctx.Done():
-	}
-	return ctx.Err() == nil
 }
 
 // survey walks the dependencies from the roots, and starts to follow what it reaches for the first time. Names that nothing
