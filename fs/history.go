@@ -3,7 +3,6 @@ package fs
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -180,17 +179,8 @@ func (f *FS) pastOf(node uint64) (pastFile, bool) {
 
 // pastsHere are the versions of a config that this machine has itself, the newest first.
 func (f *FS) pastsHere(name registry.Name) []pastFile {
-	file := disk.File{Kind: registry.Config, Name: string(name)}
-	entries := f.store.SupersededOf(file)
-	if current, ok := f.store.Current(file); ok {
-		entries = append(entries, current)
-	}
 	var all []pastFile
-	for _, e := range slices.Backward(entries) {
-		again := slices.ContainsFunc(all, func(p pastFile) bool { return p.Version == e.Version })
-		if e.Version == "" || again {
-			continue
-		}
+	for _, e := range f.store.VersionsOf(disk.File{Kind: registry.Config, Name: string(name)}) {
 		all = append(all, pastFile{Name: name, Past: Past{
 			Version: e.Version, Published: e.Published, Author: e.Author, Message: e.Message, Size: e.Size, SHA256: e.SHA256,
 		}})

@@ -51,6 +51,16 @@ func (v Version) Time() (t time.Time, ok bool) {
 	return time.Unix(0, ns), true
 }
 
+// Compare orders tokens by the moments they stand for; those that stand for none come first.
+func (v Version) Compare(w Version) int {
+	at, _ := v.Time()
+	bt, _ := w.Time()
+	if c := at.Compare(bt); c != 0 {
+		return c
+	}
+	return strings.Compare(string(v), string(w))
+}
+
 // nanoseconds since 1970, rounded up to the next whole one.
 func (v Version) nanoseconds() (int64, bool) {
 	if v == "" || strings.Trim(string(v), "0123456789.") != "" {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,11 +24,7 @@ func runHistory(ctx context.Context, inv *invocation) error {
 	if err != nil || most < 1 {
 		return wrongUsage("-n takes a number of versions, not %q", inv.string("number"))
 	}
-	t, err := inv.openTree(ctx)
-	if err != nil {
-		return err
-	}
-	g, err := t.named(ctx, inv, inv.word(0))
+	t, g, err := inv.openNamed(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,23 +92,13 @@ func (t *tree) mountedHistory(g target, most int) (list versionList, err error) 
 			stored = append(stored, v)
 		}
 	}
-	slices.SortFunc(stored, func(a, b registry.Version) int { return -compareTokens(a, b) })
+	slices.SortFunc(stored, func(a, b registry.Version) int { return b.Compare(a) })
 	current, _ := xattr(g.path(t.root), "version")
 	list.Incomplete, _ = xattr(dir, "incomplete")
 	list.Versions, err = lineage(stored, registry.Version(current), most, func(v registry.Version) (pastVersion, error) {
 		return readPast(filepath.Join(dir, string(v)), v)
 	})
 	return list, err
-}
-
-// compareTokens orders versions by the moments they stand for.
-func compareTokens(a, b registry.Version) int {
-	at, _ := a.Time()
-	bt, _ := b.Time()
-	if c := at.Compare(bt); c != 0 {
-		return c
-	}
-	return strings.Compare(string(a), string(b))
 }
 
 // readPast is what a file of .history tells of itself. With the network away that is less.

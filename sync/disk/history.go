@@ -42,6 +42,22 @@ func (s *Store) SupersededOf(f File) []Entry {
 	return nil
 }
 
+// VersionsOf is the versions of one file whose bodies are here, the newest first. A version that was committed twice, since it came
+// back after its successor was damaged, is there once.
+func (s *Store) VersionsOf(f File) []Entry {
+	entries := s.SupersededOf(f)
+	if current, ok := s.Current(f); ok {
+		entries = append(entries, current)
+	}
+	var versions []Entry
+	for _, e := range slices.Backward(entries) {
+		if e.Version != "" && !slices.ContainsFunc(versions, func(v Entry) bool { return v.Version == e.Version }) {
+			versions = append(versions, e)
+		}
+	}
+	return versions
+}
+
 func appendEntries(entries []Entry, versions []*version) []Entry {
 	for _, v := range versions {
 		entries = append(entries, v.entry)

@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -95,5 +96,24 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	}
 	if s.journal.base == 0 || s.journal.base > 1000 {
 		t.Errorf("checkpoint of %d bytes", s.journal.base)
+	}
+}
+
+// A version that came back after its successor was damaged is one version still.
+func TestVersionsOfAFileComeNewestFirstAndOnce(t *testing.T) {
+	s := openAt(t, scratch(t), Options{Keep: 9, Logger: quiet})
+	f := config("config.a")
+	for n, version := range []registry.Version{"", "1.0", "2.0", "1.0"} {
+		c := Commit{File: f, Order: registry.Order(n), Version: version, Body: []byte(version)}
+		if _, err := s.Commit(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []registry.Version
+	for _, e := range s.VersionsOf(f) {
+		got = append(got, e.Version)
+	}
+	if !slices.Equal(got, []registry.Version{"1.0", "2.0"}) {
+		t.Errorf("versions: %q", got)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
@@ -49,18 +48,8 @@ func (m *Mirror) History(ctx context.Context, name registry.Name) ([]Past, error
 			list = append(list, pastOf(v, s))
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Past) int { return -compareVersions(a.Version, b.Version) })
+	slices.SortStableFunc(list, func(a, b Past) int { return b.Version.Compare(a.Version) })
 	return list[:min(len(list), maxHistory)], nil
-}
-
-// compareVersions orders tokens by the moments they stand for; those that stand for none come first.
-func compareVersions(a, b registry.Version) int {
-	at, _ := a.Time()
-	bt, _ := b.Time()
-	if c := at.Compare(bt); c != 0 {
-		return c
-	}
-	return strings.Compare(string(a), string(b))
 }
 
 // historic refuses a name that keeps no versions.
@@ -90,17 +79,8 @@ func pastOf(v registry.Version, s registry.Stored) Past {
 
 // pastHere is the versions of a config that are on this machine's disk, the newest first.
 func (m *Mirror) pastHere(name registry.Name) []Past {
-	file := disk.File{Kind: name.Kind(), Name: string(name)}
-	entries := m.store.SupersededOf(file)
-	if current, ok := m.store.Current(file); ok {
-		entries = append(entries, current)
-	}
 	var list []Past
-	for _, e := range slices.Backward(entries) {
-		known := slices.ContainsFunc(list, func(p Past) bool { return p.Version == e.Version })
-		if e.Version == "" || known { // never written; or one that came back after its successor was damaged
-			continue
-		}
+	for _, e := range m.store.VersionsOf(disk.File{Kind: name.Kind(), Name: string(name)}) {
 		list = append(list, Past{
 			Version: e.Version, Published: e.Published, Author: e.Author, Message: e.Message, Size: e.Size, SHA256: e.SHA256,
 		})
@@ -177,7 +157,7 @@ func (m *Mirror) Previous(ctx context.Context, name registry.Name, v registry.Ve
 	}
 	list, err := m.History(ctx, name)
 	for _, p := range list {
-		if compareVersions(p.Version, v) < 0 {
+		if p.Version.Compare(v) < 0 {
 			return p.Version, nil
 		}
 	}
