@@ -72,8 +72,10 @@ func (s *server) run(ctx context.Context, serve func(context.Context) error) err
 	engine.Go(func() { failed = s.engine.run(behind) })
 	socket.Go(func() { s.keepControl(control) })
 	for _, f := range []*face{s.admin, s.public} {
-		f.prepare()
-		socket.Go(func() { f.keep(control) })
+		if f.wanted() {
+			listener, err := f.prepare()
+			socket.Go(func() { f.keep(control, listener, err) })
+		}
 	}
 	err := serve(ctx)
 	stopControl()

@@ -34,9 +34,9 @@ type face struct {
 	log     *slog.Logger
 
 	bound atomic.Pointer[string] // where it answers; nil: nowhere
-	first net.Listener           // of prepare
-	taken error
 }
+
+func (f *face) wanted() bool { return f.address != "" && f.address != webOff }
 
 // where it answers, empty if it does not.
 func (f *face) where() string {
@@ -67,13 +67,12 @@ func checkAddress(flag, address string) error {
 }
 
 // prepare takes the address, so that who asks the new server where it answers is told.
-func (f *face) prepare() {
-	if f.address == "" || f.address == webOff {
-		return
+func (f *face) prepare() (net.Listener, error) {
+	listener, err := f.listen()
+	if err == nil {
+		f.bind(listener)
 	}
-	if f.first, f.taken = f.listen(); f.taken == nil {
-		f.bind(f.first)
-	}
+	return listener, err
 }
 
 // bind notes where the face answers, and returns how to take that back.
@@ -89,13 +88,10 @@ func (f *face) bind(listener net.Listener) (gone func()) {
 	return func() { f.bound.Store(nil); closeSocket(path, ours) }
 }
 
-// keep answers until ctx ends, after prepare. An address that is taken, or not there yet, is tried again and again: whoever has it, reads go on.
-func (f *face) keep(ctx context.Context) {
-	if f.address == "" || f.address == webOff {
-		return
-	}
+// keep answers until ctx ends, at first on what prepare returned. An address that is taken, or not there yet, is tried again and again:
+// whoever has it, reads go on.
+func (f *face) keep(ctx context.Context, listener net.Listener, err error) {
 	since, said := time.Now(), false
-	listener, err := f.first, f.taken
 	for pause := firstAttempt; ctx.Err() == nil; pause = min(2*pause, webSilence) {
 		if err == nil {
 			if said {
