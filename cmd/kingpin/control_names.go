@@ -54,6 +54,16 @@ func (s *server) postName(r *http.Request) (any, error) {
 	return done, nil
 }
 
+// asked is the name that a request is about, and the mirror that is to answer.
+func (s *server) asked(r *http.Request) (*mirror.Mirror, registry.Name, error) {
+	name, err := registry.ParseName(r.PathValue("name"))
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := s.engine.get()
+	return m, name, err
+}
+
 func (s *server) putName(r *http.Request) (any, error) {
 	name, err := registry.ParseName(r.PathValue("name"))
 	if err != nil {

@@ -178,11 +178,7 @@ func (t *tree) unheld(ctx context.Context, inv *invocation, dependency string) e
 }
 
 func runDepAdd(ctx context.Context, inv *invocation) error {
-	t, err := inv.openTree(ctx)
-	if err != nil {
-		return err
-	}
-	d, members, err := t.edit(inv)
+	t, d, members, err := inv.openEdited(ctx)
 	if err != nil {
 		return err
 	}
@@ -197,35 +193,34 @@ func runDepAdd(ctx context.Context, inv *invocation) error {
 	return inv.emit(output{json: now, names: now.Members})
 }
 
-// edit reads DEP NAME... of dep add and dep rm.
-func (t *tree) edit(inv *invocation) (dependency string, members []string, err error) {
+// openEdited finds the tree, and what DEP NAME... of dep add and dep rm mean.
+func (inv *invocation) openEdited(ctx context.Context) (t *tree, dependency string, members []string, err error) {
+	if t, err = inv.openTree(ctx); err != nil {
+		return nil, "", nil, err
+	}
 	if dependency, err = t.dependency(inv.word(0)); err != nil {
-		return "", nil, err
+		return nil, "", nil, err
 	}
 	for _, word := range inv.words[1:] {
 		g, err := t.target(word)
 		if err != nil {
-			return "", nil, err
+			return nil, "", nil, err
 		}
 		if g.version != "" || g.dir == registry.Decider.String() {
-			return "", nil, wrongUsage("%s cannot be a member of a dependency: configs, serversets and dependencies can", word)
+			return nil, "", nil, wrongUsage("%s cannot be a member of a dependency: configs, serversets and dependencies can", word)
 		}
 		if !slices.Contains(members, g.name) {
 			members = append(members, g.name)
 		}
 	}
-	return dependency, members, nil
+	return t, dependency, members, nil
 }
 
 // maxLost is how many names are listed before they are lost.
 const maxLost = 5
 
 func runDepRm(ctx context.Context, inv *invocation) error {
-	t, err := inv.openTree(ctx)
-	if err != nil {
-		return err
-	}
-	d, members, err := t.edit(inv)
+	t, d, members, err := inv.openEdited(ctx)
 	if err != nil {
 		return err
 	}

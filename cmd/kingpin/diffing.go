@@ -20,11 +20,7 @@ func runDiff(ctx context.Context, inv *invocation) error {
 }
 
 func (inv *invocation) diff(ctx context.Context) error {
-	t, err := inv.openTree(ctx)
-	if err != nil {
-		return err
-	}
-	g, err := t.named(ctx, inv, inv.word(0))
+	t, g, err := inv.openNamed(ctx)
 	if err != nil {
 		return err
 	}

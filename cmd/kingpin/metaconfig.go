@@ -72,11 +72,7 @@ func runMetaconfig(ctx context.Context, inv *invocation) error {
 }
 
 func (s *server) getMetaconfig(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.engine.get()
+	m, name, err := s.asked(r)
 	if err != nil {
 		return nil, err
 	}
@@ -88,11 +84,7 @@ func (s *server) getMetaconfig(r *http.Request) (any, error) {
 }
 
 func (s *server) putMetaconfig(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.engine.get()
+	m, name, err := s.asked(r)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// showHistory gives the mount what .history and .members show.
+// showHistory gives the mount what .history shows.
 func (s *server) showHistory(o *fs.Options) {
 	o.History = func(ctx context.Context, name registry.Name) ([]fs.Past, error) {
 		m, err := s.engine.soon()
@@ -50,12 +50,5 @@ func (s *server) showHistory(o *fs.Options) {
 			return err
 		}
 		return m.Knows(ctx, name)
-	}
-	o.Members = func(name registry.Name) ([]byte, bool) {
-		m, err := s.engine.soon()
-		if err != nil {
-			return nil, false
-		}
-		return m.Members(name)
 	}
 }

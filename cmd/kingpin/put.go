@@ -29,11 +29,7 @@ type publication struct {
 }
 
 func runPut(ctx context.Context, inv *invocation) error {
-	t, err := inv.openTree(ctx)
-	if err != nil {
-		return err
-	}
-	g, err := t.named(ctx, inv, inv.word(0))
+	t, g, err := inv.openNamed(ctx)
 	if err != nil {
 		return err
 	}

@@ -46,11 +46,7 @@ func runRm(ctx context.Context, inv *invocation) error {
 }
 
 func (s *server) deleteName(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.engine.get()
+	m, name, err := s.asked(r)
 	if err != nil {
 		return nil, err
 	}

@@ -91,11 +91,7 @@ func (s *server) members(name registry.Name) ([]byte, bool) {
 }
 
 func (s *server) getMembers(r *http.Request) (any, error) {
-	name, err := registry.ParseName(r.PathValue("name"))
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.engine.get()
+	m, name, err := s.asked(r)
 	if err != nil {
 		return nil, err
 	}

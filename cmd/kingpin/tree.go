@@ -227,6 +227,16 @@ func (t *tree) named(ctx context.Context, inv *invocation, word string) (target,
 	return g, nil
 }
 
+// openNamed finds the tree, and in it the file that the first word of the command line names.
+func (inv *invocation) openNamed(ctx context.Context) (*tree, target, error) {
+	t, err := inv.openTree(ctx)
+	if err != nil {
+		return nil, target{}, err
+	}
+	g, err := t.named(ctx, inv, inv.word(0))
+	return t, g, err
+}
+
 // missing explains a name that has no file here: it is elsewhere, and why; or it is mistyped, and what is nearest.
 func (t *tree) missing(ctx context.Context, word string, malformed error) error {
 	if malformed == nil {
