@@ -109,7 +109,22 @@ func (m *machine) seated() map[string]registered {
 
 func (m *machine) wantSeats(want map[string]registered) {
 	m.t.Helper()
-	eventually(m.t, fmt.Sprint("registered are ", want), func() bool { return maps.Equal(m.seated(), want) })
+	var got map[string]registered
+	defer func() {
+		if !maps.Equal(got, want) {
+			m.t.Logf("registered are %v, and noted down %s", got, m.noted())
+		}
+	}()
+	eventually(m.t, fmt.Sprint("registered are ", want), func() bool {
+		got = m.seated()
+		return maps.Equal(got, want)
+	})
+}
+
+// noted is what a server would go on with.
+func (m *machine) noted() []byte {
+	data, _ := os.ReadFile(filepath.Join(m.state, "disk", holdsFile))
+	return data
 }
 
 const aPlace = "discovery.test.prod 10.0.0.7:9090"
@@ -271,6 +286,7 @@ func TestRegisteringWithTheNetworkAway(t *testing.T) {
 	other := m.holds(`exec 9> $r/10.0.0.7:9090 && echo open; echo '{}' >&9; read`) // while the first one waits in fsync
 	eventually(t, "another holds it too", func() bool { return m.seated()[aPlace] == registered{Holders: 2, Data: "{}"} })
 	other.kill()
+	m.wantSeats(map[string]registered{aPlace: {Holders: 1, Data: "{}"}}) // a place keeps what was said of it last, for as long as its server lives
 	m.killServer()
 	m.wantSeats(map[string]registered{aPlace: {Holders: 1}})
 	waiting := m.holds(`exec 9> $r/10.0.0.8:9090; exec python3 -c 'import os; os.fsync(9)'`)
