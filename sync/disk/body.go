@@ -67,8 +67,8 @@ func writeBody(path string, stamp Stamp, data []byte, durable bool) (err error) 
 	return nil
 }
 
-// OpenBody opens the body of a version for reading. The bytes are checked the first time a version is opened, and again when the
-// file looks touched. A body that is missing or wrong goes to quarantine, the file is Damaged, and the error wraps
+// OpenBody opens the body of a version for reading. The bytes are checked the first time a version is opened that
+// another process has written, and again when the file looks touched. A body that is missing or wrong goes to quarantine, the file is Damaged, and the error wraps
 // registry.ErrChecksum; if an older version was good it is Current afterwards, under a new stamp.
 func (s *Store) OpenBody(stamp Stamp) (*os.File, error) {
 	for range 2 {

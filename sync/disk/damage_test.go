@@ -101,6 +101,7 @@ func TestABadBodyWithoutAnOlderVersionWaitsForTheMirror(t *testing.T) {
 			s := openAt(t, scratch(t), o)
 			f := config("config.a")
 			bad := commit(t, s, f, 2, "good")
+			s = reopen(t, s, o)
 			harm(t, s.dir.body(bad.Stamp))
 			for range 2 {
 				if _, err := s.OpenBody(bad.Stamp); !errors.Is(err, registry.ErrChecksum) {
@@ -177,6 +178,7 @@ func TestABadOldVersionIsForgotten(t *testing.T) {
 	f := config("config.a")
 	old := commit(t, s, f, 1, "old")
 	commit(t, s, f, 2, "new")
+	s = reopen(t, s, Options{Logger: quiet})
 	spoil(t, s.dir.body(old.Stamp))
 	if _, err := s.OpenBody(old.Stamp); !errors.Is(err, registry.ErrChecksum) {
 		t.Errorf("open: %v", err)
@@ -212,6 +214,7 @@ func TestManyReadersFindTheSameDamage(t *testing.T) {
 	f := config("config.a")
 	commit(t, s, f, 1, "old")
 	bad := commit(t, s, f, 2, "new")
+	s = reopen(t, s, Options{Logger: quiet})
 	spoil(t, s.dir.body(bad.Stamp))
 	errs := make(chan error)
 	for range 8 {
@@ -238,6 +241,7 @@ func TestRepairsWakesForEveryDamage(t *testing.T) {
 	s := openAt(t, scratch(t), Options{Logger: quiet})
 	a, b := config("config.a"), config("config.b")
 	ea, eb := commit(t, s, a, 1, "aa"), commit(t, s, b, 1, "bb")
+	s = reopen(t, s, Options{Logger: quiet})
 	spoil(t, s.dir.body(ea.Stamp))
 	spoil(t, s.dir.body(eb.Stamp))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -259,4 +263,33 @@ func TestRepairsWakesForEveryDamage(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// What this process has just written need not be read to be served; touched or opened by another process, it is.
+func TestABodyIsNotReadAgainByWhoWroteIt(t *testing.T) {
+	o := Options{Logger: quiet}
+	s := openAt(t, scratch(t), o)
+	f := config("config.a")
+	e := commit(t, s, f, 1, "good")
+	s.mu.RLock()
+	v := s.index.versions[e.Stamp]
+	s.mu.RUnlock()
+	if got := v.verified.Load(); got != int64(e.Stamp) {
+		t.Errorf("verified at %d, written at %d", got, e.Stamp)
+	}
+	if err := os.Chtimes(s.dir.body(e.Stamp), e.Published, e.Published); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.dir.body(e.Stamp), []byte("evil"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.OpenBody(e.Stamp); !errors.Is(err, registry.ErrChecksum) {
+		t.Errorf("open: %v", err)
+	}
+	again := commit(t, s, f, 2, "good")
+	s = reopen(t, s, o)
+	spoil(t, s.dir.body(again.Stamp))
+	if _, err := s.OpenBody(again.Stamp); !errors.Is(err, registry.ErrChecksum) {
+		t.Errorf("open after a restart: %v", err)
+	}
 }

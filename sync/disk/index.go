@@ -42,7 +42,7 @@ type removal struct {
 type version struct {
 	entry    Entry
 	lost     bool         // current, but its body is gone
-	verified atomic.Int64 // mtime of the body when its bytes were seen to be right, in nanoseconds; 0: not since the store was opened
+	verified atomic.Int64 // mtime of the body when its bytes were written or seen to be right, in nanoseconds; 0: not since the store was opened
 }
 
 func newIndex(keep int) *index {
@@ -117,6 +117,9 @@ func (o put) apply(x *index) {
 		known.old = append(known.old, before)
 	}
 	v := &version{entry: e}
+	if o.data != nil {
+		v.verified.Store(int64(e.Stamp)) // the file was just written by this process, from these bytes
+	}
 	known.current = v
 	x.versions[e.Stamp] = v
 	x.news[e.File] = known
