@@ -76,7 +76,7 @@ func TestConnectionThatStaysStuckIsAbortedAndMountedOver(t *testing.T) {
 
 func TestStoppedPokerIsReplacedAndTheServerSpared(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, "PROBE=100ms")
+	m := newMonitor(t, "PROBE=1s") // a slow machine stops the server for as long as a hang takes otherwise
 	server := m.serving(1)
 	poker := m.poker()
 	unix.Kill(poker, unix.SIGSTOP)
