@@ -22,6 +22,7 @@ FUZZTIME    ?= 30s
 sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
 packages  = $$(go list ./... | grep -v /integration)
 beside    = -p 4 # packages at once: most of their tests wait rather than work
+patience  = -timeout 30m # of a slow machine; what hangs is stopped by its own test
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
 .PHONY: build run fleet check soak bench generate clean bin/kingpin bin/bench bin/fleet
@@ -85,32 +86,32 @@ gofmt:
 
 unit: $(VERSITYGW)
 	$(call stage,unit tests)
-	@.ci/gotest $(beside) $(packages)
+	@.ci/gotest $(patience) $(beside) $(packages)
 
 conformance: $(VERSITYGW)
 	$(call stage,conformance of the registries)
-	@.ci/gotest -count=1 -run Conformance ./registry/... ./sync/mirror
+	@.ci/gotest -count=1 $(patience) -run Conformance ./registry/... ./sync/mirror
 
 integration: $(VERSITYGW)
 	$(call stage,the built binary on real mounts)
-	@.ci/gotest -count=1 -parallel 4 -timeout 15m ./integration
+	@.ci/gotest -count=1 -parallel 4 $(patience) ./integration
 
 race: $(VERSITYGW)
 	$(call stage,unit tests under the race detector)
-	@.ci/gotest -race $(beside) $(packages)
+	@.ci/gotest -race $(patience) $(beside) $(packages)
 
 # The stories that put load on a mount: worth telling again under other circumstances.
 load := ^Test(Torn|Events|Gestures|Restart)
 
 integration-race:
 	$(call stage,a binary with the race detector on real mounts)
-	@KINGPIN_RACE=1 .ci/gotest -count=1 -timeout 10m -run '$(load)' ./integration
+	@KINGPIN_RACE=1 .ci/gotest -count=1 $(patience) -run '$(load)' ./integration
 
 # Some deadlocks between a file system and its own process show only on one processor.
 integration-1:
 	$(call stage,real mounts with GOMAXPROCS=1)
-	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m ./fs/...
-	@GOMAXPROCS=1 .ci/gotest -count=1 -timeout 10m -run '$(load)' ./integration
+	@GOMAXPROCS=1 .ci/gotest -count=1 $(patience) ./fs/...
+	@GOMAXPROCS=1 .ci/gotest -count=1 $(patience) -run '$(load)' ./integration
 
 soak: tools $(VERSITYGW)
 	@KINGPIN_SOAK=1 .ci/leave-nothing .ci/gotest -tags soak -count=1 -timeout 2h $(packages)
