@@ -23,6 +23,7 @@ sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
 packages  = $$(go list ./... | grep -v /integration)
 beside    = -p 4 # packages at once: most of their tests wait rather than work
 patience  = -timeout 30m # of a slow machine; what hangs is stopped by its own test
+compile   = @go test $(1) -exec true $(packages) > /dev/null # before the tests run: a compiler beside them takes the time they need
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
 .PHONY: build run fleet check soak bench generate clean bin/kingpin bin/bench bin/fleet
@@ -86,6 +87,7 @@ gofmt:
 
 unit: $(VERSITYGW)
 	$(call stage,unit tests)
+	$(call compile)
 	@.ci/gotest $(patience) $(beside) $(packages)
 
 conformance: $(VERSITYGW)
@@ -98,6 +100,7 @@ integration: $(VERSITYGW)
 
 race: $(VERSITYGW)
 	$(call stage,unit tests under the race detector)
+	$(call compile,-race)
 	@.ci/gotest -race $(patience) $(beside) $(packages)
 
 # The stories that put load on a mount: worth telling again under other circumstances.
