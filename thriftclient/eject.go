@@ -184,7 +184,7 @@ func (e *ejector) admit(h *host, now instant) {
 func (e *ejector) probed(h *host, ok bool, now instant) (readmitted bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if h.health.state.Load() != probing {
+	if h.health.state.Load() != probing || !e.has(h) { // a host that was removed meanwhile is nobody's
 		return false
 	}
 	if ok {
