@@ -55,7 +55,7 @@ var arrows = map[string][]string{
 	"registry/follow":       {fsnotify},
 	"registry/manageddata":  {"registry", "registry/follow"},
 	"registry/decider":      {"registry", "registry/follow", "registry/manageddata"},
-	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe},
+	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe, sys},
 	"integration":           {"registry/decider", "registry/manageddata", "thriftclient", sys},
 	"integration/bench":     {"integration", "integration/server", "registry", "registry/decider", "registry/manageddata", "registry/embedded", "thriftclient", "integration/storm", "integration/storm/stormservice", aws, thrift, zk, sys},
 	"integration/fleet":     {"integration", "integration/server"},

@@ -26,8 +26,8 @@ func newPeek(c net.Conn) *peek {
 	}
 	p.look = func(fd uintptr) bool {
 		n, _, err := syscall.Recvfrom(int(fd), p.buffer[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		p.open = n > 0 || err == syscall.EAGAIN || err == syscall.EINTR
 		p.unread = n > 0
+		p.open = p.unread && !hungUp(fd) || err == syscall.EAGAIN || err == syscall.EINTR
 		return true
 	}
 	return p

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/thrift/lib/go/thrift"
+
 	"github.com/kingpinfs/kingpin/integration/storm"
 	"github.com/kingpinfs/kingpin/thriftclient"
 )
@@ -135,6 +137,31 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	save(t, files.Cert, []byte("half of it"))
 	if who := connect(); who != "the second one" {
 		t.Errorf("the server sees %q while the certificate is being replaced", who)
+	}
+}
+
+// A server that hangs up as TLS wants it says so before it does, and those bytes are unread. The next call must not be lost in there.
+func TestAConnectionThatTLSHasEndedIsNotUsed(t *testing.T) {
+	a := newAuthority(t)
+	pair, err := tls.X509KeyPair(a.issue("server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan *tls.Conn, 1)
+	addr := strange(t, func(c net.Conn, _ thrift.TProtocol) {
+		secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}})
+		served <- secure
+		reply(same[int32], same[string])(c, thrift.NewTBinaryProtocolConf(thrift.NewTBufferedTransport(thrift.NewTSocketFromConnConf(secure, nil), 4096), nil))
+	})
+	roots := x509.NewCertPool()
+	roots.AddCert(a.cert)
+	p := open(t, thriftclient.Options{TLS: &tls.Config{RootCAs: roots}, Warm: -1, Timeout: patience}, addr)
+	for range 5 {
+		mustEcho(t, p) // not idempotent: it is not sent twice
+		if err := (<-served).Close(); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(50 * time.Millisecond) // idle for long enough to be looked at
 	}
 }
 
