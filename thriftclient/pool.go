@@ -128,14 +128,14 @@ func (p *Pool) Close(ctx context.Context) error {
 		close(p.over)
 		p.end()
 	})
-	stop := context.AfterFunc(ctx, p.interrupt)
-	defer stop()
 	p.mu.Lock()
 	for _, h := range p.known {
 		p.drain(h)
 	}
 	clear(p.known)
 	p.mu.Unlock()
+	stop := context.AfterFunc(ctx, p.interrupt) // not before there is something to interrupt: ctx may be over already
+	defer stop()
 	p.tasks.Wait()
 	return nil
 }
@@ -196,7 +196,17 @@ func (p *Pool) follow(ctx context.Context, source Source) {
 		}
 		p.note(err)
 	}
-	p.note(nil) // who has nothing to say has said so
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hear() // who has nothing to say has said so
+}
+
+// hear lets calls know that the source has spoken. The caller has the lock.
+func (p *Pool) hear() {
+	if !p.heard {
+		p.heard = true
+		close(p.first)
+	}
 }
 
 // note remembers what is wrong with the source, and logs it when that changes.
@@ -204,10 +214,7 @@ func (p *Pool) note(trouble error) {
 	p.mu.Lock()
 	changed := (trouble == nil) != (p.trouble == nil) || trouble != nil && trouble.Error() != p.trouble.Error()
 	p.trouble = trouble
-	if !p.heard {
-		p.heard = true
-		close(p.first)
-	}
+	p.hear()
 	p.mu.Unlock()
 	switch {
 	case !changed:
@@ -224,10 +231,18 @@ func (p *Pool) replace(members []Member) {
 	if len(members) == 0 {
 		return
 	}
+	for _, h := range p.exchange(members) {
+		p.readmitted(h)
+	}
+	p.rouse()
+}
+
+// exchange does the part of replace that wants the lock. It says which hosts are back because so many others have gone.
+func (p *Pool) exchange(members []Member) (readmitted []*host) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed.Load() {
-		return
+		return nil
 	}
 	now := p.now()
 	known := make(map[string]*host, len(members))
@@ -248,7 +263,7 @@ func (p *Pool) replace(members []Member) {
 		all = append(all, candidate{h, float64(m.Weight)})
 		list = append(list, h)
 	}
-	readmitted := p.eject.replace(list, now)
+	readmitted = p.eject.replace(list, now)
 	p.set.Store(newHosts(all))
 	for endpoint, h := range p.known {
 		if known[endpoint] == nil {
@@ -259,10 +274,7 @@ func (p *Pool) replace(members []Member) {
 		close(p.good)
 	}
 	p.known = known
-	for _, h := range readmitted {
-		p.readmitted(h)
-	}
-	p.rouse()
+	return readmitted
 }
 
 // rouse wakes the tender.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kingpinfs/kingpin/integration/storm"
 	"github.com/kingpinfs/kingpin/integration/storm/stormservice"
+	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/thriftclient"
 )
 
@@ -334,6 +335,21 @@ func TestWithoutHosts(t *testing.T) {
 		return func(yield func([]thriftclient.Member, error) bool) { yield(nil, io.ErrUnexpectedEOF) }
 	}, thriftclient.Options{Fallback: []string{s.Addr()}})
 	mustEcho(t, p)
+}
+
+func TestWhyThereAreNoHostsIsSaid(t *testing.T) {
+	p := open(t, thriftclient.Options{}, "10.0.0.1") // without a port: the source says so, and nothing after it
+	for range 100 {
+		if err := call(p); !errors.Is(err, thriftclient.ErrNoHosts) || !errors.Is(err, registry.ErrInvalid) {
+			t.Fatalf("%v", err)
+		}
+	}
+}
+
+// call is one of which only the error matters.
+func call(p *thriftclient.Pool) error {
+	_, err := echo(context.Background(), p)
+	return err
 }
 
 func TestMiddlewareSeesACallOnce(t *testing.T) {
