@@ -103,14 +103,13 @@ func places(path, dir string) (places []string, members string) {
 		}
 		return []string{parent}, members
 	}
-	roots := []string{dir}
-	if dir == "" {
-		roots = []string{cmp.Or(os.Getenv(mountVariable), mount), filepath.Join(cmp.Or(os.Getenv(stateVariable), state), "files")}
+	const kind = "serverset"
+	if dir != "" {
+		return []string{filepath.Join(dir, kind), dir}, filepath.Join(dir, ".members")
 	}
-	for _, root := range roots {
-		places = append(places, filepath.Join(root, "serverset"))
-	}
-	return places, filepath.Join(roots[0], ".members")
+	root := cmp.Or(os.Getenv(mountVariable), mount)
+	files := filepath.Join(cmp.Or(os.Getenv(stateVariable), state), "files")
+	return []string{filepath.Join(root, kind), filepath.Join(files, kind)}, filepath.Join(root, ".members")
 }
 
 func (s *serverset) close() {

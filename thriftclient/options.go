@@ -18,8 +18,9 @@ import (
 // Options says how a pool behaves. The zero value works; each field says what it means then. A negative duration switches off
 // what the duration is for.
 type Options struct {
-	// Dir is where names are looked up that are no paths: $KINGPIN_MOUNT or /var/kingpin,
-	// and while that does not answer, files/ in $KINGPIN_STATE or /var/lib/kingpin.
+	// Dir is where names are looked up that are no paths: a mount, any directory with serverset/ in it, or one with the files
+	// themselves, as tests have it. Default: $KINGPIN_MOUNT or /var/kingpin, and while that does not answer, files/ in
+	// $KINGPIN_STATE or /var/lib/kingpin.
 	Dir string
 	// Fallback are the endpoints to use until the source has said its first good set. Default: none.
 	Fallback []string

@@ -97,6 +97,17 @@ func TestAPathIsAsGoodAsAName(t *testing.T) {
 	mustEcho(t, p) // the first call waits for the first look at the file
 }
 
+func TestATestIsADirectoryWithAFileInIt(t *testing.T) {
+	d := tree(t.TempDir())
+	d.write(t, "discovery.user.test", lines(1, 4))
+	p := openTree(t, d, thriftclient.Options{})
+	has(t, p, 3)
+	d.write(t, "discovery.user.test", lines(1, 6))
+	has(t, p, 5)
+	d.write(t, serverset, lines(1, 8)) // what a mount has comes first
+	has(t, p, 7)
+}
+
 func TestTheMountIsFoundByTheEnvironment(t *testing.T) {
 	d := tree(t.TempDir())
 	d.write(t, serverset, lines(1, 4))
