@@ -149,7 +149,7 @@ func (p *Pool) pick(ctx context.Context, t *trial, now time.Time) (*host, error)
 			return nil, err
 		}
 	}
-	return p.claim(set, p.now(), nil), nil
+	return p.claim(p.set.Load(), p.now(), nil), nil // a set that has had hosts is never without
 }
 
 // claims is how often to choose again when somebody else was faster to have the last connection of a host.
@@ -173,7 +173,7 @@ func (p *Pool) again(ctx context.Context, t *trial, o outcome) bool {
 		return false
 	}
 	if !o.sent {
-		return t.attempts < unsentMost && t.rounds < p.options.Attempts
+		return t.attempts < unsentMost && (t.rounds+1 < p.options.Attempts || t.others(p.set.Load()))
 	}
 	if !t.repeat || t.sends >= p.options.Attempts {
 		return false
@@ -207,6 +207,16 @@ func (p *Pool) pause(ctx context.Context, t *trial, times int) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// others says whether there are hosts that were not tried in this round.
+func (t *trial) others(set *hosts) bool {
+	for _, c := range set.all {
+		if c.host != t.last && !contains(t.tried, c.host) {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *trial) over() bool { return !t.deadline.IsZero() && !time.Now().Before(t.deadline) }

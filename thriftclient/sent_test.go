@@ -98,6 +98,22 @@ func TestSentIsExact(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	})
+	t.Run("nobody listens, anywhere", func(t *testing.T) {
+		other, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.Close()
+		for rounds := 1; rounds < 5; rounds++ {
+			for _, all := range [][]string{{refusing}, {refusing, other.Addr().String()}} {
+				p := open(t, thriftclient.Options{Attempts: rounds, Warm: -1, Timeout: patience}, all...)
+				_, err = echo(ctx, p)
+				if e := failure(t, err); e.Attempts != rounds*len(all) {
+					t.Errorf("%d hosts, %d rounds: %v", len(all), rounds, e)
+				}
+			}
+		}
+	})
 	t.Run("it reads, and hangs up", func(t *testing.T) {
 		addr := strange(t, func(c net.Conn, _ thrift.TProtocol) { _, _ = c.Read(make([]byte, 100)) })
 		_, err := stormservice.NewStormClient(open(t, thriftclient.Options{}, addr)).Once(ctx, 1)
