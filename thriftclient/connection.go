@@ -148,7 +148,7 @@ func (c *connection) receive(ctx context.Context, method string, result thrift.T
 	if err := c.in.ReadMessageEnd(ctx); err != nil {
 		return err, false
 	}
-	if n := c.buffer.Reader.Buffered(); n > 0 {
+	if c.leftover() {
 		// The answer itself is good. What is behind it is not, and the connection is not used again.
 		c.stopped.Store(true)
 	}
@@ -156,6 +156,16 @@ func (c *connection) receive(ctx context.Context, method string, result thrift.T
 		return exception, true
 	}
 	return nil, true
+}
+
+// leftover says whether there is something behind the answer, in its frame or behind that. THeader does not let one see behind its frames: there
+// the next call finds it out of step.
+func (c *connection) leftover() bool {
+	if c.buffer.Reader.Buffered() > 0 {
+		return true
+	}
+	n := c.in.Transport().RemainingBytes()
+	return n > 0 && n != thrift.UnknownRemainingBytes // there is no frame
 }
 
 // errConfused: this is not the answer to our request.

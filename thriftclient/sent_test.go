@@ -84,6 +84,34 @@ func TestAnAnswerToSomethingElseIsNotTaken(t *testing.T) {
 	}
 }
 
+func TestWhatIsBehindAnAnswerIsNotTheNextOne(t *testing.T) {
+	for name, o := range map[string]thriftclient.Options{
+		"buffered": {},
+		"framed":   {Transport: thriftclient.Framed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := strange(t, func(c net.Conn, p thrift.TProtocol) {
+				if name == "framed" {
+					p = thrift.NewTBinaryProtocolConf(thrift.NewTFramedTransportConf(thrift.NewTSocketFromConnConf(c, nil), nil), nil)
+				}
+				reply(same[int32], same[string])(c, chatty{p})
+			})
+			o.Timeout, o.Warm = patience, -1
+			p := open(t, o, addr)
+			for range 5 {
+				mustEcho(t, p)
+			}
+		})
+	}
+}
+
+// chatty says more at the end of a message than belongs there.
+type chatty struct{ thrift.TProtocol }
+
+func (p chatty) WriteMessageEnd(ctx context.Context) error {
+	return errors.Join(p.TProtocol.WriteMessageEnd(ctx), p.WriteString(ctx, "garbage"))
+}
+
 func TestSentIsExact(t *testing.T) {
 	ctx := context.Background()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
