@@ -32,7 +32,7 @@ func (p *Pool) attempt(ctx context.Context, t *trial, result thrift.TStruct, h *
 		if end.IsZero() {
 			end = time.Now()
 		}
-		p.finish(h, t, end, end.Sub(began), &o)
+		p.finish(h, t, end, end.Sub(began), result != nil, &o)
 	}()
 	connected, deadline := t.limits(start, &p.options)
 	var err error
@@ -68,15 +68,18 @@ func (p *Pool) attempt(ctx context.Context, t *trial, result thrift.TStruct, h *
 // errPanicked is what the attempt came to when args or result have panicked: nobody sees it but the metrics.
 var errPanicked = errors.New("generated code panicked")
 
-// finish takes note of how an attempt went.
-func (p *Pool) finish(h *host, t *trial, end time.Time, took time.Duration, o *outcome) {
+// finish takes note of how an attempt went. What asks for no answer, a oneway call, tells nothing of a host when it has been sent; only a host
+// that is being tried has to make do with it.
+func (p *Pool) finish(h *host, t *trial, end time.Time, took time.Duration, asked bool, o *outcome) {
 	now := p.at(end)
-	h.load.end(now, took, o.ending == answered)
+	spoke := o.ending == answered && asked
+	h.load.end(now, took, spoke)
 	switch {
-	case o.ending == answered:
-		if h.health.succeed() && p.eject.probed(h, true, now) {
+	case spoke && h.health.succeed(), o.ending == answered && h.health.state.Load() == probing:
+		if p.eject.probed(h, true, now) {
 			p.readmitted(h)
 		}
+	case o.ending == answered:
 	case (o.ending == broken || o.ending == late) && o.sent:
 		p.failed(h, o.err)
 	case h.health.state.Load() == probing:

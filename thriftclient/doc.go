@@ -47,7 +47,7 @@
 //
 // A host is ejected after Ejection.Failures (5) failures in a row, of connections or of calls, or when its success rate of ten seconds
 // is far below that of the others: for a second, then two, and so on up to a minute, with jitter. Then a connection is tried, without a
-// call; if that succeeds, one call is, and if that succeeds too, the host is back, and starts slowly. Never is more than a half of the
+// call; if that succeeds, one call is, and if that succeeds too, the host is back, and starts slowly. A oneway call that was sent proves nothing. Never is more than a half of the
 // hosts ejected (Ejection.Share), and if less than 30 % are left (Ejection.Panic) ejection is ignored.
 //
 // # What the file may do

@@ -19,7 +19,7 @@ const (
 	suspicion   = 100 * time.Millisecond // after a failure others are preferred for so long; twice as long for each further one
 	rateWindow  = 10                     // seconds that a success rate is of
 	rateCalls   = 20                     // calls in it, at least
-	anyoneProbe = time.Second            // after which a call that may not be sent twice will do as a probe
+	anyoneProbe = time.Second            // after which a call that may not be sent twice, or has no answer, will do as a probe
 )
 
 // health is what is known of the failures of one host.
@@ -229,14 +229,14 @@ func (e *ejector) reached(h *host, ok bool, now instant) {
 }
 
 // probe is a host that waits for a call to try it. It is for this caller alone.
-func (e *ejector) probe(now instant, mayRepeat bool, tried []*host) *host {
+func (e *ejector) probe(now instant, suited bool, tried []*host) *host {
 	if e.waiting.Load() == 0 {
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, h := range e.hosts {
-		if h.health.state.Load() != due || !mayRepeat && now-h.health.until < instant(anyoneProbe) || contains(tried, h) {
+		if h.health.state.Load() != due || !suited && now-h.health.until < instant(anyoneProbe) || contains(tried, h) {
 			continue
 		}
 		h.health.state.Store(probing)

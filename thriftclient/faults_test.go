@@ -2,10 +2,14 @@ package thriftclient_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/apache/thrift/lib/go/thrift"
 
 	"github.com/kingpinfs/kingpin/integration/storm"
 	"github.com/kingpinfs/kingpin/integration/storm/stormservice"
@@ -49,6 +53,25 @@ func TestAHostIsEjectedAndComesBack(t *testing.T) {
 	if e, r := seen.of[thriftclient.Ejected].Load(), seen.of[thriftclient.Readmitted].Load(); e == 0 || r != 1 {
 		t.Errorf("the metrics have heard of %d ejections and %d returns", e, r)
 	}
+}
+
+func TestOnewayCallsDoNotHideAHostThatHangs(t *testing.T) {
+	hangs := strange(t, func(c net.Conn, _ thrift.TProtocol) { _, _ = io.Copy(io.Discard, c) }) // it takes all, and says nothing
+	good := serve(t, storm.Options{})
+	p := open(t, thriftclient.Options{
+		Idempotent: []string{"echo"}, CallTimeout: 10 * time.Millisecond, Timeout: patience, Balance: thriftclient.RoundRobin,
+		Attempts: 10, Ejection: thriftclient.Ejection{Below: -1, Base: time.Hour, Max: time.Hour},
+	}, hangs, good.Addr())
+	c := stormservice.NewStormClient(p)
+	eventually(t, "it is ejected", func() bool {
+		_, _ = echo(t.Context(), p) // late, maybe, when the machine is slow
+		for range 2 {
+			if err := c.Tell(t.Context(), 1); err != nil {
+				t.Error(err)
+			}
+		}
+		return state(p, hangs) == "ejected"
+	})
 }
 
 func TestASingleHostIsNeverEjected(t *testing.T) {

@@ -131,7 +131,7 @@ func (p *Pool) begin(ctx context.Context, t *trial) error {
 // moment and begins the next round.
 func (p *Pool) pick(ctx context.Context, t *trial, now time.Time) (*host, error) {
 	at := p.at(now)
-	if h := p.eject.probe(at, t.repeat, t.tried); h != nil {
+	if h := p.eject.probe(at, t.repeat && t.result != nil, t.tried); h != nil {
 		h.load.begin(at)
 		return h, nil
 	}
