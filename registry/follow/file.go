@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 )
@@ -47,8 +48,8 @@ type Snapshot[T any] struct {
 	next     chan struct{} // closed when there is a newer one
 }
 
-// Open follows the file at path, in a directory of its own. parse is given the content, which it may keep; an error keeps the last good value. It is
-// called by one goroutine at a time. If the file can be read now, its value is there when Open returns. The only errors are of the
+// Open follows the file at path, in a directory of its own. parse is given the content, which it may keep; an error, and a panic, keeps the last good
+// value. It is called by one goroutine at a time. If the file can be read now, its value is there when Open returns. The only errors are of the
 // arguments.
 func Open[T any](path string, parse func([]byte) (T, error), o Options) (*File[T], error) {
 	if path == "" || filepath.Base(path) == "/" || filepath.Base(path) == "." {
@@ -173,7 +174,7 @@ func (f *File[T]) Close() error {
 
 // take makes a value of what was read. The Dir's loop calls it.
 func (f *File[T]) take(c content) error {
-	value, err := f.parse(c.data)
+	value, err := f.parsed(c.data)
 	if err != nil {
 		return err
 	}
@@ -190,6 +191,18 @@ func (f *File[T]) take(c content) error {
 		f.changed()
 	}
 	return nil
+}
+
+// parsed is what parse makes of a content. What comes in a file is whatever somebody has published, for all machines at once: if it makes
+// parse panic, that is one more way to be broken, and no reason for the end of every process that follows it.
+func (f *File[T]) parsed(data []byte) (value T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.entry.log.Error("parse panicked", "file", f.entry.name, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("parse panicked: %v", p)
+		}
+	}()
+	return f.parse(data)
 }
 
 // report keeps what is wrong, nil for nothing.
