@@ -178,6 +178,11 @@ func (d *data[V, L]) attempt(batch []*change[V]) error {
 
 // applied is the body that the changes make of another; nil if it is the same. Who fails is told so and left out.
 func (d *data[V, L]) applied(batch []*change[V], old []byte) (body []byte, force bool, err error) {
+	defer func() { // Check, and the methods of the application's types, are its own
+		if p := recover(); p != nil {
+			body, err = nil, fmt.Errorf("checking or writing the value panicked: %v: %w", p, registry.ErrInvalid)
+		}
+	}()
 	value, force, any := d.applyAll(batch, old)
 	if !any {
 		return nil, false, nil
@@ -228,12 +233,18 @@ func (c *change[V]) run(value V, broken error) (next V, ran bool, err error) {
 	if broken != nil && !c.blind {
 		return next, true, fmt.Errorf("what is there cannot be read, Set replaces it: %w", broken)
 	}
-	defer func() {
-		if c.panicked = recover(); c.panicked != nil {
-			ran, err = true, errors.New("the function panicked")
-		}
+	done := make(chan struct{})
+	go func() { // apply may end its goroutine: t.Fatal does
+		defer close(done)
+		err = errors.New("the function has ended its goroutine")
+		defer func() {
+			if c.panicked = recover(); c.panicked != nil {
+				err = errors.New("the function panicked")
+			}
+		}()
+		next, err = c.apply(value)
 	}()
-	next, err = c.apply(value)
+	<-done
 	c.written = c.written || err == nil
 	return next, true, err
 }
