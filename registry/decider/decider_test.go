@@ -160,6 +160,11 @@ func TestAskingNeverFails(t *testing.T) {
 	if d.Gate("x", -5).Value() != 0 || d.Gate("x", 500).Value() != 100 {
 		t.Error("a default outside 0 to 100")
 	}
+	var unresolved decider.Gate // of a service that was made without deciders, in a test most likely
+	if unresolved.Active() || unresolved.ActiveFor(0) || unresolved.ActiveForKey("x") || unresolved.Value() != 0 {
+		t.Error("the zero gate is open")
+	}
+	reason(unresolved, "not resolved")
 }
 
 func TestSet(t *testing.T) {

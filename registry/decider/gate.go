@@ -28,7 +28,8 @@ func (v *value) set(percents map[string]int, name string) {
 	v.percent.Store(int32(percent))
 }
 
-// Gate is one decider. It is small, to be copied and kept, and asks nothing but one atomic value. Updates change that.
+// Gate is one decider. It is small, to be copied and kept, and asks nothing but one atomic value. Updates change that. The zero Gate, which
+// nobody has resolved, has 0 percent.
 type Gate struct {
 	value     *value
 	otherwise int32
@@ -54,6 +55,9 @@ func clamp(percent int) int { return min(max(percent, 0), 100) }
 
 // Value is the percent, from 0 to 100.
 func (g Gate) Value() int {
+	if g.value == nil {
+		return 0
+	}
 	if percent := g.value.percent.Load(); percent != unknown {
 		return int(percent)
 	}
@@ -106,8 +110,12 @@ type Decision struct {
 
 // Explain decides for a key as ActiveForKey does, and says why.
 func (g Gate) Explain(key string) Decision {
-	known := g.value.percent.Load() != unknown
 	d := Decision{Value: g.Value(), Bucket: bucketOfKey(g.name, key)}
+	if g.value == nil {
+		d.Reason = "default: a gate that was not resolved"
+		return d
+	}
+	known := g.value.percent.Load() != unknown
 	d.Active = d.Bucket < d.Value
 	_, wrong := registry.ParseDeciderName(strings.ToLower(g.name))
 	problem := g.deciders.Err()
