@@ -57,6 +57,7 @@ func (f *FS) draftAttr(a *fuse.Attr, d *draft) {
 		ino = uint64(d.origin.Stamp)
 	}
 	fillAttr(a, ino, syscall.S_IFREG|f.fileMode(d.file.Kind), size, modified, f.gid())
+	a.Owner.Uid = d.caller.uid // the kernel lets the owner alone set modes and times: cp -p by a member of the publish group
 }
 
 func (f *FS) dirAttr(a *fuse.Attr, node uint64, mode uint32, changed time.Time) {

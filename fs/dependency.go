@@ -58,10 +58,10 @@ func (f *FS) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, 
 	if f.isPoker(in) {
 		return fuse.Status(syscall.ESTALE) // asked for by a server before this one
 	}
-	c := f.caller(in)
 	if !ok {
-		return fuse.EPERM
+		return f.refuseToMake(in, name)
 	}
+	c := f.caller(in)
 	refused := "dep/" + string(dir.Name)
 	if err := f.mayEdit(c); err != nil {
 		return f.refuse(refused, c, err)
@@ -133,7 +133,7 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 		return f.madeHere(name, out)
 	}
 	if in.NodeId != rootNode {
-		return fuse.EPERM
+		return f.refuseToMake(&in.InHeader, name)
 	}
 	c := f.caller(&in.InHeader)
 	refused := "dep/" + name

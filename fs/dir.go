@@ -17,7 +17,8 @@ type listed struct {
 	mode uint32 // the type bits
 }
 
-// OpenDir takes a snapshot of the directory, so that offsets into it keep their meaning while names come and go.
+// OpenDir begins a listing. A snapshot is taken of the directory when it is read from its beginning, so that offsets into it keep their
+// meaning while names come and go, and who rewinds it sees what is there by then.
 func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if isHidden(in.NodeId, pastDirKind) {
 		return f.openHistory(cancel, in, out)
@@ -25,7 +26,7 @@ func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	if !f.isDir(in.NodeId) {
 		return fuse.Status(syscall.ESTALE)
 	}
-	out.Fh = f.open(&handle{node: in.NodeId, listing: f.list(in.NodeId, in.Uid)})
+	out.Fh = f.open(&handle{node: in.NodeId})
 	return fuse.OK
 }
 
@@ -66,13 +67,22 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 }
 
 // listing is what is left of a directory's snapshot from the offset on. A server that has died took its snapshots with it: the
-// listing is made anew, and goes on at the same place.
+// listing is made anew, and goes on at the same place. That of a history was taken when it was opened, since it may ask the network.
 func (f *FS) listing(in *fuse.ReadIn) []listed {
+	h := f.handle(in.Fh)
+	anew := h == nil || in.Offset == 0 && !isHidden(in.NodeId, pastDirKind)
 	var all []listed
-	if h := f.handle(in.Fh); h != nil {
-		all = h.listing
-	} else {
+	if anew {
 		all = f.list(in.NodeId, in.Uid)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case h == nil:
+	case anew:
+		h.listing = all
+	default:
+		all = h.listing
 	}
 	return all[min(in.Offset, uint64(len(all))):]
 }

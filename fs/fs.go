@@ -128,6 +128,7 @@ type FS struct {
 	deferrals map[uint32]*deferral // by thread
 	refusals  map[uint64]*refusal  // by node id
 	births    map[place]*birth     // what the poker is acting out
+	wrote     map[disk.File]wrote  // who published last
 	own       map[ownEdit]time.Time
 	removals  removals
 
@@ -195,6 +196,7 @@ func New(store *disk.Store, o Options) *FS {
 		removals:      removals{},
 		own:           map[ownEdit]time.Time{},
 		births:        map[place]*birth{},
+		wrote:         map[disk.File]wrote{},
 		statusByID:    map[uint64]string{},
 		members:       newMemberFiles(),
 		holds:         newHolds(),

@@ -90,12 +90,14 @@ func runServer(state string) error {
 	if err != nil {
 		return err
 	}
+	group, _ := strconv.Atoi(os.Getenv("PUBLISH_GROUP"))
 	fsys := New(store, Options{
 		History: p.history, About: p.about, Version: p.version, Previous: p.previous, Members: p.members,
 		Register: p.register, Knows: p.knows,
 		Publish: p.publish, Edit: p.edit, Writable: p.writable, Host: "here", MaxBody: 1 << 20,
 		Status:        map[string]func() []byte{"ready": func() []byte { return []byte("yes\n") }, "made": p.count, "held": p.holding},
 		CreateByWrite: os.Getenv("CREATE_BY_WRITE") != "",
+		PublishGroup:  group,
 		Renames:       map[registry.Kind]bool{registry.Config: os.Getenv("RENAMES") != ""},
 		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})

@@ -67,6 +67,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		return status
 	}
 	f.adopt(d, target)
+	f.published(target, c)
 	return fuse.OK
 }
 
@@ -143,6 +144,10 @@ func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Stat
 		return fuse.EPERM // history does not change, and who closes his file of .register has left
 	}
 	err := fmt.Errorf("a published name is not removed; to unsubscribe: rm DEPENDENCY.dep/%s: %w", name, syscall.EPERM)
+	if removesFirst[c.command] {
+		err = fmt.Errorf("%s removes a file before it makes the new one, and a published name is not removed; use cp, without -a or -d: %w",
+			c.command, syscall.EPERM)
+	}
 	return f.refuse(f.refusalPath(in.NodeId, name), c, err)
 }
 
@@ -157,14 +162,26 @@ func (f *FS) refusalPath(dir uint64, name string) string {
 	return "dep/" + name
 }
 
+// removesFirst are the programs that remove a file to write it: install and mv always, cp -a since the file has two links.
+var removesFirst = map[string]bool{"install": true, "mv": true, "cp": true}
+
 // Link is refused: a version is made by publishing.
-func (f *FS) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
+func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, _ *fuse.EntryOut) fuse.Status {
+	return f.refuseToMake(&in.InHeader, name)
 }
 
 // Mknod is refused.
-func (f *FS) Mknod(<-chan struct{}, *fuse.MknodIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
+func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, _ *fuse.EntryOut) fuse.Status {
+	return f.refuseToMake(&in.InHeader, name)
+}
+
+// refuseToMake refuses a link, a directory or a special file.
+func (f *FS) refuseToMake(in *fuse.InHeader, name string) fuse.Status {
+	if _, dep := depByID(f.store.Graph(), in.NodeId); !dep && kindOfDir(in.NodeId) == 0 {
+		return fuse.EPERM // what is hidden, status and the like
+	}
+	err := fmt.Errorf("only regular files are made here: %w", syscall.EPERM)
+	return f.refuse(f.refusalPath(in.NodeId, name), f.caller(in), err)
 }
 
 // Fallocate is refused.

@@ -98,7 +98,7 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 		return disk.Entry{}, err
 	}
 	d.published(e, p.Body, a)
-	f.forgive(d.file.String())
+	f.published(d.file, d.caller)
 	return e, nil
 }
 

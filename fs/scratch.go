@@ -33,11 +33,14 @@ func (f *FS) identity(file disk.File, exclusive bool) (bool, error) {
 	}
 	name := file.Name
 	n, err := registry.ParseName(name)
-	if err != nil || !n.ManagedData() || f.extendsExisting(name) || jetBrains(name) {
+	if err != nil || n.Kind() != registry.Config || f.extendsExisting(name) || jetBrains(name) {
 		return false, nil
 	}
-	if f.o.CreateByWrite {
+	if f.o.CreateByWrite && n.ManagedData() {
 		return true, nil
+	}
+	if f.o.CreateByWrite && extendsManaged(n) {
+		return false, nil // of a config that is about to be made, by a rename
 	}
 	var near string
 	if nearest := f.nearest(name); nearest != "" {
@@ -57,6 +60,16 @@ func (f *FS) extendsExisting(name string) bool {
 			continue
 		}
 		if _, ok := f.store.Current(disk.File{Kind: registry.Config, Name: name[:i]}); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// extendsManaged says whether a name is one that a write may create and something behind it.
+func extendsManaged(n registry.Name) bool {
+	for i := strings.LastIndexByte(string(n), '.'); i > 0; i = strings.LastIndexByte(string(n[:i]), '.') {
+		if n[:i].ManagedData() {
 			return true
 		}
 	}
@@ -109,13 +122,23 @@ func (f *FS) scratchOf(parent uint64, name string, uid uint32) *draft {
 	if !holdsDrafts(parent) {
 		return nil
 	}
+	file := disk.File{Kind: kindOfDir(parent), Name: name}
+	if f.shadowed(file) {
+		return nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	d := f.scratch[disk.File{Kind: kindOfDir(parent), Name: name}]
+	d := f.scratch[file]
 	if d == nil || d.caller.uid != uid && uid != 0 {
 		return nil
 	}
 	return d
+}
+
+// shadowed says whether a name that may have been a scratch file's is that of a config or a decider, which somebody has created since.
+func (f *FS) shadowed(file disk.File) bool {
+	_, ok := f.store.Current(file)
+	return ok
 }
 
 // private says whether a name is a scratch file of somebody's. The kernel would show everybody what it remembers about a name.
@@ -138,11 +161,11 @@ func (f *FS) listScratch(parent uint64, uid uint32) []listed {
 	if !holdsDrafts(parent) {
 		return nil
 	}
+	var all []listed
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var all []listed
 	for file, d := range f.scratch {
-		if file.Kind == kindOfDir(parent) && d.caller.uid == uid {
+		if file.Kind == kindOfDir(parent) && d.caller.uid == uid && !f.shadowed(file) {
 			all = append(all, listed{file.Name, d.node, syscall.S_IFREG})
 		}
 	}

@@ -200,7 +200,7 @@ func (f *FS) Write(cancel <-chan struct{}, in *fuse.WriteIn, data []byte) (uint3
 }
 
 // SetAttr cuts drafts to length. Modes, owners and times of drafts are accepted and mean nothing, so that cp -p, rsync -a
-// and configuration management tools do not fail; on a config only times are.
+// and configuration management tools do not fail; on a config times are, and modes as mode.go says.
 func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	d, byHandle := f.draftOf(in)
 	size, hasSize := in.GetSize()
@@ -214,8 +214,12 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	case d == nil && f.isPoker(&in.InHeader):
 	case d == nil && hasSize && size == 0 && f.truncatedByOpen(in):
 		return fuse.Status(syscall.ESTALE)
-	case d == nil && (hasSize || in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID) != 0):
-		return fuse.EPERM
+	case d == nil && hasSize:
+		return f.refuseCut(in)
+	case d == nil && in.Valid&modeBits != 0:
+		if err := f.keepMode(in); err != nil {
+			return status(err)
+		}
 	case d != nil && hasSize:
 		byOpen := !byHandle && !d.scratch
 		if err := d.truncate(int64(size), byOpen, f.o.MaxBody); err != nil {

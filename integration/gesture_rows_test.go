@@ -89,6 +89,8 @@ var writers = []chapter{
 			before: "{\"one\": 1}\n", after: "{\"two\": 2}", programs: []string{"python3"}},
 		{who: "Python open('w'), fsync", line: `python3 -c 'import os; f = open("'$f'", "w"); f.write("two\n"); f.flush(); os.fsync(f.fileno())'`,
 			after: "two\n", programs: []string{"python3"}},
+		{who: "Python shutil.copy, modes too", line: `chmod 600 $other; python3 -c 'import shutil; shutil.copy("'$other'", "'$f'")'; e=$?; chmod 644 $other; exit $e`,
+			shown: `python3 -c 'import shutil; shutil.copy("'$other'", "'$f'")'`, after: "two\n", programs: []string{"python3"}},
 		{who: "Node fs.writeFile", line: `node -e 'require("fs").writeFile("'$f'", "two\n", e => { if (e) throw e })'`, after: "two\n", programs: []string{"node"}},
 		{who: "Go os.WriteFile", line: `gowrites os.WriteFile $f`, shown: `os.WriteFile(f, []byte("two\n"), 0o644)`, after: "two\n"},
 		{who: "Go renameio.WriteFile", line: `gowrites renameio.WriteFile $f`, shown: `renameio.WriteFile(f, []byte("two\n"), 0o644)`, after: "two\n"},
@@ -115,8 +117,10 @@ var writers = []chapter{
 	}},
 	{title: "Refused, and nothing changed", gestures: []gesture{
 		{who: "a typo", line: `echo two > ${f/writers/wirters}`, shown: `echo two > $f, which nobody created`, fails: "Operation not permitted"},
+		{who: "a name of another shape that nobody created", line: `echo two > config.limits`, fails: "Operation not permitted"},
 		{who: "install", line: `install $other $f`, fails: "Operation not permitted"},
 		{who: "mv, from another file system", line: `cp $other $other.moved && mv $other.moved $f`, shown: `mv $other $f`, fails: "Operation not permitted"},
+		{who: "cp -a, for the file has two links", line: `cp -a $other $f`, fails: "Operation not permitted"},
 		{who: "cp --remove-destination", line: `cp --remove-destination $other $f`, fails: "Operation not permitted"},
 		{who: "git checkout", line: `repository=$(mktemp -d); export GIT_DIR=$repository/.git GIT_WORK_TREE=$repository; cp $other $repository/$f
 git init -q && cd $repository && git add $f && git -c user.name=a -c user.email=a@b commit -qm a && cd - >/dev/null
