@@ -223,6 +223,11 @@ func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.E
 	if err := t.check(p.Body); err != nil {
 		return disk.Entry{}, false, err
 	}
+	if m.followed(p.Name) {
+		if err := m.room(len(p.Body)); err != nil {
+			return disk.Entry{}, false, fmt.Errorf("not published: %w", err)
+		}
+	}
 	body := registry.Body{Data: p.Body, Meta: registry.Meta{
 		SHA256: registry.Sum(p.Body), Author: p.Author, Message: p.Message, Published: time.Now().UTC(),
 	}}

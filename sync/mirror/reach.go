@@ -23,7 +23,10 @@ func (m *Mirror) Reach() error {
 		calls.Go(func() { m.reach(s) })
 	}
 	calls.Wait()
-	return m.Writable()
+	if err := m.Writable(); err != nil {
+		return err
+	}
+	return m.room(0)
 }
 
 // reach asks s, if nobody has lately. Those who come meanwhile wait for the same answer.
