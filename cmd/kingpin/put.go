@@ -195,7 +195,7 @@ func (p publication) writeTo(file *os.File) (string, error) {
 func (t *tree) refused(g target, err error) error {
 	reason, readErr := os.ReadFile(filepath.Join(t.root, ".error", g.dir, g.name))
 	cause := fromErrno(err)
-	if readErr != nil || len(reason) == 0 {
+	if readErr != nil || len(reason) == 0 || errors.Is(err, syscall.EACCES) && !ours(string(reason)) {
 		if errors.Is(err, syscall.EACCES) && t.monitor != nil {
 			return hint(fmt.Errorf("put %s: %w", g, cause), whoMayPublish(t.monitor.PublishGroup))
 		}
@@ -210,6 +210,12 @@ func (t *tree) refused(g target, err error) error {
 		first = g.String() + ": " + first
 	}
 	return hint(remote{first, cause}, lines[1:]...)
+}
+
+// ours says whether a reason is that of this process, or of one that the monitor could not tell. When the kernel refuses an open the mount
+// does not hear of it, and what is in .error/ was said to somebody else.
+func ours(reason string) bool {
+	return strings.Contains(reason, fmt.Sprintf("(pid %d)", os.Getpid())) || strings.Contains(reason, "(pid 0)")
 }
 
 func whoMayPublish(group string) string {
