@@ -22,6 +22,7 @@ const maxAnswer = 256 << 20
 type client struct {
 	socket string
 	http   *http.Client
+	may    string // who may, in words
 }
 
 func newClient(socket string) *client {
@@ -31,7 +32,7 @@ func newClient(socket string) *client {
 			return dialSocket(ctx, socket)
 		},
 	}
-	return &client{socket: socket, http: &http.Client{Transport: transport}}
+	return &client{socket: socket, http: &http.Client{Transport: transport}, may: "root and the group of --publish-group may"}
 }
 
 // call sends in as JSON, if it is not nil, and reads the answer into out, if that is not nil.
@@ -90,7 +91,7 @@ func (c *client) explain(err error) error {
 		return fmt.Errorf("the monitor at %s did not answer in time: %w", c.socket, registry.ErrTimeout)
 	case errors.Is(err, syscall.EACCES):
 		return hint(fmt.Errorf("control socket %s: %w", c.socket, registry.ErrPermission),
-			"it is open to root and to the group of --publish-group")
+			c.may)
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return hint(fmt.Errorf("no monitor answers at %s: %w", c.socket, registry.ErrUnreachable),
 			"is it running? start it: kingpin monitor", "is its state directory elsewhere? say --state PATH")

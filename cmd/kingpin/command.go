@@ -151,7 +151,7 @@ func (inv *invocation) parse(args []string) error {
 	lead := flagSet(slices.Concat(globals, directOptions()))
 	lead.SetInterspersed(false)
 	if err := lead.Parse(args); err != nil {
-		return wrongUsage("%w", err)
+		return flagError("", err)
 	}
 	c, words, err := findCommand(lead.Args())
 	if help, _ := lead.GetBool("help"); help || c.name == "" && err == nil {
@@ -169,7 +169,7 @@ func (inv *invocation) parse(args []string) error {
 		return inv.inherit(lead)
 	}
 	if err := inv.flags.Parse(words); err != nil {
-		return wrongUsage("%s: %w", c.name, err)
+		return flagError(c.name+": ", err)
 	}
 	if inv.bool("help") {
 		inv.words = strings.Fields(c.name)
@@ -181,6 +181,19 @@ func (inv *invocation) parse(args []string) error {
 	}
 	inv.words = inv.flags.Args()
 	return inv.check()
+}
+
+// flagError says what is wrong with a flag in words that help.
+func flagError(verb string, err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return wrongUsage("%s%w", verb, err)
+	}
+	cause := invalid.Unwrap()
+	if invalid.GetFlag().Value.Type() == "duration" {
+		cause = errors.New("not a time such as 500ms, 10s or 2h")
+	}
+	return wrongUsage("%s--%s %s: %w", verb, invalid.GetFlag().Name, invalid.GetValue(), cause)
 }
 
 // check that the number of words fits, and say what a missing one could be.

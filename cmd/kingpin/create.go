@@ -94,13 +94,13 @@ func (inv *invocation) changeDependency(ctx context.Context, method, words strin
 // dependency reads a word that must name a dependency.
 func (t *tree) dependency(word string) (string, error) {
 	g, err := t.target(word)
-	if err != nil {
-		return "", err
+	switch {
+	case err == nil && g.dir == depDir:
+		return g.name, nil
+	case err == nil || !strings.Contains(word, "/") && !strings.HasSuffix(word, ".dep"):
+		return "", wrongUsage("%s is not a dependency: those end in .dep", word)
 	}
-	if g.dir != depDir {
-		return "", wrongUsage("%s is not a dependency: those end in .dep", g)
-	}
-	return g.name, nil
+	return "", err
 }
 
 // confirm asks a person; with nobody to ask, or --yes, the answer is yes.

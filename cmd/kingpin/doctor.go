@@ -7,6 +7,8 @@ import (
 	"io"
 	"path/filepath"
 	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
 )
 
 // How grave what a check found is.
@@ -104,6 +106,8 @@ func (x *examination) monitor() {
 		x.found("monitor", ill, do, "%s", words(x.trouble))
 	case x.tree.monitor == nil:
 		x.found("monitor", ill, "systemctl start kingpin, or kingpin monitor", "none serves %s; the files there are as it left them", x.tree.root)
+	case errors.Is(x.asked, registry.ErrPermission):
+		x.found("monitor", doubt, "ask as root, or as a member of its publish group", "pid %d serves; what else it knows it does not tell you", now.PID)
 	case x.asked != nil:
 		x.found("monitor", ill, "look at its log: journalctl -u kingpin", "pid %d does not answer at %s: %s", now.PID, now.Control, words(x.asked))
 	case !now.Ready:

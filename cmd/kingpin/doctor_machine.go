@@ -65,6 +65,8 @@ func (x *examination) mounted() {
 		x.found("mount", ill, "mkdir "+x.mount, "there is no %s", x.mount)
 	case err != nil:
 		x.found("mount", ill, "", "%s: %v", x.mount, err)
+	case fs.Type != fuseMagic && x.tree != nil && x.tree.root == x.mount:
+		x.found("mount", ill, "systemctl start kingpin, or kingpin monitor: it mounts over them", "plain files lie at %s, as --rescue leaves them", x.mount)
 	case fs.Type != fuseMagic:
 		x.found("mount", ill, "systemctl start kingpin, or kingpin monitor", "%s is not mounted", x.mount)
 	case x.now.Ready || x.tree != nil && x.tree.served:

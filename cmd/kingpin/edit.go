@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/kingpinfs/kingpin/registry"
 )
 
@@ -31,6 +33,9 @@ func runEdit(ctx context.Context, inv *invocation) error {
 	}
 	if err := t.writable(); err != nil {
 		return err
+	}
+	if t.served && errors.Is(unix.Access(g.path(t.root), unix.W_OK), unix.EACCES) { // said now, not when the work is done
+		return hint(fmt.Errorf("edit %s: %w", g, registry.ErrPermission), t.control.may)
 	}
 	before, base, err := t.present(ctx, inv, g)
 	if err != nil {

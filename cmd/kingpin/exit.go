@@ -62,7 +62,7 @@ var failures = []struct {
 	{registry.ErrTimeout, syscall.ETIMEDOUT, "timeout", http.StatusGatewayTimeout, exitUnreachable, true, false},
 	{registry.ErrReadOnly, syscall.EROFS, "read_only", http.StatusForbidden, exitNoRight, true, false},
 	{registry.ErrPermission, syscall.EACCES, "permission", http.StatusForbidden, exitNoRight, true, false},
-	{registry.ErrExist, syscall.EEXIST, "exist", http.StatusConflict, exitRefused, true, false},
+	{registry.ErrExist, syscall.EEXIST, "exist", http.StatusConflict, exitRefused, true, true},
 	{registry.ErrNotEmpty, syscall.ENOTEMPTY, "not_empty", http.StatusConflict, exitRefused, true, false},
 	{registry.ErrInvalid, syscall.EINVAL, "invalid", http.StatusUnprocessableEntity, exitRefused, true, true},
 	{errGuard, syscall.EPERM, "refused", http.StatusForbidden, exitRefused, true, true},

@@ -181,6 +181,9 @@ func (t *tree) version(ctx context.Context, inv *invocation, g target) ([]byte, 
 		body, err = os.ReadFile(filepath.Join(t.root, ".history", g.name, string(v)))
 		return err
 	})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, hint(remote{fmt.Sprintf("there is no %s@%s", g.name, v), registry.ErrNotExist}, "its versions: kingpin history "+g.name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s@%s: %w", g, v, fromErrno(err))
 	}
@@ -209,7 +212,8 @@ func (t *tree) resolve(ctx context.Context, inv *invocation, g target, word stri
 		if list.Incomplete != "" {
 			why = ", and more cannot be listed: " + list.Incomplete
 		}
-		return "", fmt.Errorf("%s@%s: it has %s%s: %w", g, word, count(len(list.Versions), "version"), why, registry.ErrNotExist)
+		said := fmt.Sprintf("there is no %s@%s: it has %s%s", g.name, word, count(len(list.Versions), "version"), why)
+		return "", hint(remote{said, registry.ErrNotExist}, "its versions: kingpin history "+g.name)
 	}
 	return registry.Version(list.Versions[n].Version), nil
 }

@@ -59,6 +59,7 @@ func noHolder(t *tree, err error) error {
 // fileHolder holds a file of .register open.
 type fileHolder struct {
 	path, status string
+	may          string // who may, in words
 	e            registry.Endpoint
 	attributes   []byte
 
@@ -85,7 +86,7 @@ func (inv *invocation) holdFile(ctx context.Context, t *tree, p registerPlan) (h
 	}
 	return &fileHolder{
 		path: filepath.Join(t.root, ".register", string(p.name), string(e)), status: filepath.Join(t.root, ".status", "registrations.json"),
-		e: e, attributes: p.attributes,
+		may: t.control.may, e: e, attributes: p.attributes,
 	}, nil
 }
 
@@ -95,13 +96,13 @@ func (t *tree) knows(ctx context.Context, inv *invocation, name registry.Name) e
 	defer cancel()
 	err := t.inRegistry(ctx, inv, target{dir: name.Kind().String(), name: string(name)})
 	switch {
-	case err == nil, errors.Is(err, registry.ErrNotExist):
-		return err
+	case errors.Is(err, registry.ErrPermission):
+		return nil // opening the file says it better
 	case errors.Is(err, registry.ErrUnreachable), errors.Is(err, registry.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		inv.say("the registry cannot be asked yet: %s", words(err))
 		return nil
 	}
-	return err
+	return err // nil, or there is none
 }
 
 func (h *fileHolder) endpoint() registry.Endpoint { return h.e }
@@ -113,6 +114,9 @@ func (h *fileHolder) enter() error {
 	}
 	if h.trouble = h.open(); h.trouble != nil {
 		h.trouble = fmt.Errorf("hold %s: %w", h.path, fromErrno(h.trouble))
+		if errors.Is(h.trouble, registry.ErrPermission) {
+			h.trouble = hint(h.trouble, h.may)
+		}
 	}
 	return h.trouble
 }

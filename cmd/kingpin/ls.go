@@ -44,7 +44,14 @@ func runLs(ctx context.Context, inv *invocation) error {
 	if err := inv.emit(output{json: names, names: namesOf(names), table: func(w io.Writer) { printListed(w, names, inv.bool("long")) }}); err != nil {
 		return err
 	}
-	return someOf(len(names), pattern)
+	if len(names) == 0 && pattern == "" && t.direct {
+		inv.say("no name is in that registry; is it the right one, with its /chroot?")
+	}
+	err = someOf(len(names), pattern)
+	if err != nil && !inv.bool("all") && !t.direct {
+		err = hint(err, "in the whole registry: kingpin ls --all "+pattern)
+	}
+	return err
 }
 
 // someOf is an error if a pattern matched nothing.
@@ -52,7 +59,7 @@ func someOf(found int, pattern string) error {
 	if found > 0 || pattern == "" || strings.HasSuffix(pattern, "/") {
 		return nil // an empty directory is one
 	}
-	return fmt.Errorf("%w: nothing matches %s", registry.ErrNotExist, pattern)
+	return remote{fmt.Sprintf("nothing here matches %q", pattern), registry.ErrNotExist}
 }
 
 // listed are the names followed here, with their kinds, or all in the registry.

@@ -71,8 +71,11 @@ func (o option) addTo(set *pflag.FlagSet) {
 	set.Lookup(o.name).Hidden = o.hidden
 }
 
-// check refuses a value that is not among the choices.
+// check refuses a value that is not among the choices, and a time below nothing.
 func (o option) check(value string) error {
+	if _, ok := o.value.(time.Duration); ok && strings.HasPrefix(value, "-") {
+		return fmt.Errorf("%s is less than nothing", value)
+	}
 	if len(o.choices) == 0 {
 		return nil
 	}

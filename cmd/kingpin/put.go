@@ -220,9 +220,9 @@ func ours(reason string) bool {
 
 func whoMayPublish(group string) string {
 	if group == "" {
-		return "root alone may publish here; see --publish-group of the monitor"
+		return "root alone may, since the monitor has no --publish-group"
 	}
-	return "root and group " + group + " may publish here"
+	return "root and group " + group + " may"
 }
 
 // tryOut shows what put would change, and refuses what it would refuse.

@@ -83,8 +83,8 @@ func (inv *invocation) registerPlan() (p registerPlan, err error) {
 		return p, usageError{err}
 	}
 	p.port, p.host, p.check = inv.string("port"), inv.string("host"), inv.string("check")
-	if p.interval, p.drain = inv.duration("interval"), inv.duration("drain"); p.interval <= 0 || p.drain < 0 {
-		return p, wrongUsage("--interval %v, --drain %v: those are no times", p.interval, p.drain)
+	if p.interval, p.drain = inv.duration("interval"), inv.duration("drain"); p.interval == 0 {
+		return p, wrongUsage("--interval 0s: checks need some time between them")
 	}
 	for flag, n := range map[string]*int{"rise": &p.health.rise, "fall": &p.health.fall} {
 		if *n, err = strconv.Atoi(inv.string(flag)); err != nil || *n < 1 {
@@ -95,8 +95,8 @@ func (inv *invocation) registerPlan() (p registerPlan, err error) {
 	if _, err := parseCheck(p.check, "host:1"); err != nil {
 		return p, wrongUsage("--check %s: %w", p.check, err)
 	}
-	if _, err := p.endpoint("host"); err != nil {
-		return p, usageError{err}
+	if n, err := strconv.ParseUint(p.port, 10, 16); err != nil || n == 0 {
+		return p, wrongUsage("--port %s: want a number from 1 to 65535", p.port)
 	}
 	p.attributes, err = inv.attributes()
 	return p, err

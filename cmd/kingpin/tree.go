@@ -89,7 +89,8 @@ func (t *tree) find(ctx context.Context, a asked) error {
 			return nil
 		}
 		if errors.Is(dead, registry.ErrTimeout) {
-			return dead // it hangs: every other look at it would hang too
+			return hint(dead, "what is wrong: kingpin doctor", // every other look at it would hang too
+				"a server that hangs is replaced within half a minute; if it is not: systemctl restart kingpin")
 		}
 	}
 	if t.askSocket(ctx, a) {
@@ -134,6 +135,7 @@ func (t *tree) askSocket(ctx context.Context, a asked) bool {
 		return false
 	}
 	t.root, t.served, t.monitor = root, m.Mount != "", &m
+	t.control.may = whoMayPublish(m.PublishGroup)
 	return true
 }
 
@@ -149,6 +151,7 @@ func (t *tree) askMount() error {
 	}
 	t.served, t.monitor = true, &m
 	t.control = newClient(m.Control)
+	t.control.may = whoMayPublish(m.PublishGroup)
 	return nil
 }
 
@@ -247,7 +250,7 @@ func (t *tree) missing(ctx context.Context, word string, malformed error) error 
 	err := fmt.Errorf("%w: %s", registry.ErrNotExist, word)
 	var hints []string
 	if malformed != nil {
-		hints = append(hints, malformed.Error())
+		hints = append(hints, words(malformed))
 	}
 	if near, ok := registry.Nearest(word, t.every()); ok {
 		hints = append(hints, "nearest: "+near)

@@ -142,7 +142,8 @@ func runUpgrade(ctx context.Context, inv *invocation) error {
 	case errors.Is(err, fs.ErrPermission):
 		return remote{"only root may upgrade the monitor", registry.ErrPermission}
 	case err != nil:
-		return remote{fmt.Sprintf("no monitor with a mount takes orders at %s: %v", path, err), registry.ErrUnreachable}
+		return hint(remote{fmt.Sprintf("no monitor with a mount takes orders at %s", path), registry.ErrUnreachable},
+			"is it running? start it: kingpin monitor", "is it elsewhere? say --mount PATH or --state PATH")
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()

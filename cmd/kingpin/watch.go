@@ -65,11 +65,6 @@ func runWatch(ctx context.Context, inv *invocation) error {
 	if len(words) == 0 {
 		return wrongUsage("watch: NAME is missing")
 	}
-	for _, flag := range []string{"debounce", "splay"} {
-		if inv.duration(flag) < 0 {
-			return wrongUsage("--%s: %v is less than nothing", flag, inv.duration(flag))
-		}
-	}
 	if len(w.hook) > 0 {
 		if err := w.child(os.Environ()).find(); err != nil {
 			return err
@@ -140,8 +135,11 @@ func (w *watcher) look(ctx context.Context) error {
 	for _, n := range w.names {
 		if n.name == "" {
 			g, err := w.tree.target(n.word)
-			if err != nil || g.dir == depDir || g.version != "" {
-				return wrongUsage("watch: %s is no config, serverset or decider: %w", n.word, errors.Join(err, registry.ErrInvalid))
+			if err != nil {
+				return usageError{err}
+			}
+			if g.dir == depDir || g.version != "" {
+				return wrongUsage("watch: %s is no config, serverset or decider", n.word)
 			}
 			n.target = g
 		}
