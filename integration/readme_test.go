@@ -50,7 +50,7 @@ func makeRun(t *testing.T, prints []string) run {
 		sudo = ""
 	}
 	r.here = strings.NewReplacer("/var/kingpin", r.mount, ".state", r.state, "/tmp/", dir+"/", "sudo ", sudo, "group ann", "group root",
-		"--publish-group root", "--publish-group root --mount "+r.mount, "; kingpin status", "; kingpin status --mount "+r.mount)
+		"--publish-group root", "--publish-group root --mount "+r.mount, "; bin/kingpin status", "; bin/kingpin status --mount "+r.mount)
 	cmd := exec.Command("make", "--no-print-directory", "run", "MOUNT="+r.mount, "STATE="+r.state)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = repository(t), r.out, r.out
 	cmd.Env = append(os.Environ(), "KINGPIN_ADMIN=127.0.0.1:0") // somebody may have the one that is for the whole machine

@@ -19,7 +19,7 @@ import (
 	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
-// startServer runs a monitor of this process: without a mount, on an embedded registry, with the demo config, and answering at
+// startServer runs a monitor of this process: without a mount, on an embedded registry, with the demo, and answering at
 // addresses that the kernel chooses.
 func startServer(t *testing.T, change func(*monitorSettings)) *server {
 	t.Helper()
@@ -112,7 +112,7 @@ func TestAdminAnswersWhatThePythonMonitorWasAsked(t *testing.T) {
 		want func(status int, body string) bool
 	}{
 		{"/admin/ping", func(status int, body string) bool { return status == 200 && body == "Ping!\n" }},
-		{"/admin/watched_metaconfigs", is(`["config.manageddata.demo.greeting","discovery.test_service.prod"]`)},
+		{"/admin/watched_metaconfigs", is(`["config.manageddata.admin.decider","config.manageddata.demo.greeting","discovery.test_service.prod"]`)},
 		{"/admin/watched_dependencies", is(`["base.dep"]`)},
 		{"/config/config/manageddata/demo/greeting", has(`"run_command_ret":0`, `"version":`, `"modification_timestamp":`)},
 		{"/config/config/manageddata/demo/other", is(`null`)},
@@ -202,7 +202,7 @@ func TestMetricsNameNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, func() error {
-		if n := testutil.CollectAndCount(s.metrics.propagation); n != 1 {
+		if n := testutil.CollectAndCount(s.metrics.propagation); n != 2 { // of configs, and of deciders
 			return errors.New("no propagation was observed")
 		}
 		return nil
@@ -212,7 +212,7 @@ func TestMetricsNameNothing(t *testing.T) {
 		t.Fatal(status, body)
 	}
 	for _, want := range []string{
-		"kingpin_ready 1", `kingpin_names{kind="config"} 1`, `kingpin_publishes_total{result="ok"} 2`, // with the demo config
+		"kingpin_ready 1", `kingpin_names{kind="config"} 2`, `kingpin_publishes_total{result="ok"} 3`, // with the demo
 		`kingpin_stale_names{kind="config"} 0`, "kingpin_stale_seconds_max 0", `kingpin_held{reason="empty"} 0`, `kingpin_registrations{state="registered"} 0`, `kingpin_build_info{`,
 		`kingpin_propagation_seconds_count{kind="config"}`, "go_goroutines", "process_resident_memory_bytes",
 	} {

@@ -16,7 +16,7 @@ func monitorFlags() []option {
 		option{name: "print-config", value: false, usage: "print the effective values and where each came from"},
 		option{name: "check-config", value: false, usage: "only say whether the configuration is valid"},
 		option{name: "rescue", value: false, usage: "only bind the plain files over a mount whose monitor is dead, if there is one"},
-		option{name: "demo", value: false, usage: "give a registry that is new a config to play with"},
+		option{name: "demo", value: false, usage: "give a registry that is new a config and a decider to play with"},
 		option{name: "hints", value: false, usage: "say on stderr what to try, as at a terminal"},
 	)
 }

@@ -298,13 +298,15 @@ func (s *server) opened(ctx context.Context, m *mirror.Mirror) {
 	}
 }
 
-// demoName and demoBody are what --demo puts into a new registry.
+// What --demo puts into a new registry: a config and a decider.
 const (
-	demoName registry.Name = "config.manageddata.demo.greeting"
-	demoBody               = `{"hello": "world"}` + "\n"
+	demoName    registry.Name = "config.manageddata.demo.greeting"
+	demoBody                  = `{"hello": "world"}` + "\n"
+	demoDecider               = "new_ranker"
+	demoPercent               = 10
 )
 
-// seedDemo gives a registry that has no names one to play with.
+// seedDemo gives a registry that has no names something to play with.
 func (s *server) seedDemo(ctx context.Context, m *mirror.Mirror, dep registry.Dependency) error {
 	names, err := m.Names(ctx)
 	if err != nil || len(names) > 0 {
@@ -317,6 +319,11 @@ func (s *server) seedDemo(ctx context.Context, m *mirror.Mirror, dep registry.De
 	if err := m.Create(ctx, demoName, []registry.Dependency{dep}, nil, author); err != nil {
 		return err
 	}
-	_, err = s.publish(ctx, mirror.Publication{Name: demoName, Body: []byte(demoBody), Author: author, Message: "demo"})
+	if _, err = s.publish(ctx, mirror.Publication{Name: demoName, Body: []byte(demoBody), Author: author, Message: "demo"}); err != nil {
+		return err
+	}
+	_, err = s.publish(ctx, mirror.Publication{
+		Name: registry.DeciderName, Decider: demoDecider, Percent: demoPercent, Create: true, Author: author, Message: "demo",
+	})
 	return err
 }

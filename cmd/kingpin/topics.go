@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -215,57 +214,4 @@ func (s *server) path(f disk.File) string {
 
 func fileOf(name registry.Name) disk.File {
 	return disk.File{Kind: name.Kind(), Name: string(name)}
-}
-
-// hint tells a person at the terminal that the monitor is ready, and what to try.
-func (s *server) hint(ctx context.Context) {
-	for s.ready() != nil {
-		select {
-		case <-time.After(waitFirst):
-		case <-ctx.Done():
-			return
-		}
-	}
-	where, verb := s.set.state+"/files", "serving"
-	if s.mount != nil {
-		where, verb = s.mount.Mount, "mounted"
-	}
-	configs, sets := 0, 0
-	for _, n := range s.names() {
-		if n.Kind == registry.Serverset.String() {
-			sets++
-		} else {
-			configs++
-		}
-	}
-	holds := count(configs, "config")
-	if sets > 0 {
-		holds += ", " + count(sets, "serverset")
-	}
-	if deciders := len(s.store.List(registry.Decider)); deciders > 0 {
-		holds += ", " + count(deciders, "decider")
-	}
-	since := s.started
-	if s.mount != nil {
-		since = s.mount.Started
-	}
-	ending := "unmounts"
-	if s.mount == nil {
-		ending = "stops"
-	}
-	try := "ls " + where
-	if list := s.store.List(registry.Config); len(list) > 0 {
-		try += " ; cat " + filepath.Join(where, list[0].String())
-	}
-	command := "kingpin status"
-	for _, o := range globals {
-		if o.name == "mount" && s.mount != nil && where != o.value {
-			command += " --mount " + where
-		}
-		if o.name == "state" && s.mount == nil && s.set.state != o.value {
-			command += " --state " + s.set.state
-		}
-	}
-	fmt.Fprintf(s.set.hints, "%s %s, %s, ready in %d ms. Ctrl-C %s. In another shell, try:\n    %s ; %s\n",
-		verb, where, holds, time.Since(since).Milliseconds(), ending, try, command)
 }
