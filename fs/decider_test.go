@@ -278,10 +278,14 @@ func TestDeciderThatIsKeptOpenIsHeard(t *testing.T) {
 	dir.expect("gate")
 	dir.quiet("a write")
 	// Nor does it matter to another writer, whose close is the event, that it has the file open.
+	began := time.Now()
 	if out, err := m.shell(`echo 43 > $m/decider/gate`); err != nil {
 		t.Fatal(err, out)
 	}
+	slow := time.Since(began) > closeAfterWrite // a machine that stops it between the write and the close makes it one that keeps the file open
 	dir.expect("gate")
 	<-time.After(closeAfterWrite + closeAfterWrite/5) // long enough for a second event to show itself
-	dir.quiet("a write beside it")
+	if !slow {
+		dir.quiet("a write beside it")
+	}
 }
