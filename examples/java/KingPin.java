@@ -237,7 +237,8 @@ public final class KingPin implements AutoCloseable {
 	}
 
 	public static void main(String... args) throws Exception {
-		switch (args[0]) {
+		switch (args.length < 2 ? "" : args[0]) {
+			case "" -> System.err.println("usage: KingPin.java watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER");
 			case "bucket" -> System.out.println(bucket(args[1], args[2]));
 			case "id" -> System.out.println(bucket(Long.parseLong(args[1])));
 			default -> { // watch DECIDER DOMAIN KEY: a line at the start, and one at each change

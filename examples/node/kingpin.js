@@ -118,7 +118,8 @@ module.exports = { Decider, ManagedHashMap, ManagedList, bucket, idBucket }
 
 if (require.main === module) {
   const [verb, ...args] = process.argv.slice(2)
-  if (verb === 'bucket') console.log(bucket(args[0], args[1]))
+  if (args.length === 0) console.error('usage: kingpin.js watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER')
+  else if (verb === 'bucket') console.log(bucket(args[0], args[1]))
   else if (verb === 'id') console.log(idBucket(args[0]))
   else { // watch DECIDER DOMAIN KEY: a line at the start, and one at each change
     const deciders = new Decider()

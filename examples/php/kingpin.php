@@ -78,7 +78,10 @@ function bucket(string $name, string $key): int
 }
 
 if (PHP_SAPI === 'cli' && realpath($argv[0]) === __FILE__) {
-    switch ($argv[1]) {
+    switch ($argc < 3 ? '' : $argv[1]) {
+        case '':
+            fwrite(STDERR, "usage: kingpin.php watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER\n");
+            break;
         case 'bucket':
             echo bucket($argv[2], $argv[3]), "\n";
             break;

@@ -247,8 +247,10 @@ class Decider:
         return bucket(name, id) < self.get_decider_value(name)
 
 
-def _main(verb, *args):
-    if verb == "bucket":
+def _main(verb="", *args):
+    if not args:
+        sys.exit("usage: kingpin.py watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER")
+    elif verb == "bucket":
         print(bucket(*args))
     elif verb == "id":
         print(int(args[0]) % 100)

@@ -113,6 +113,7 @@ end
 
 if $PROGRAM_NAME == __FILE__
   verb, *args = ARGV
+  abort 'usage: kingpin.rb watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER' if args.empty?
   case verb
   when 'bucket' then puts KingPin.bucket(*args)
   when 'id' then puts args[0].to_i % 100

@@ -52,7 +52,8 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
 		[[ $line == "${last-}" ]] || echo "$line"
 		last=$line
 	}
-	case $1 in
+	case ${2:+$1} in
+	'') echo "usage: kingpin.sh watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER" >&2 ;;
 	bucket) kingpin_bucket "$2" "$3" ;;
 	id) echo $((($2 % 100 + 100) % 100)) ;;
 	*) kingpin_watch tell "$2" "$3" "$4" ;; # watch DECIDER DOMAIN KEY: a line at the start, and one at each change
