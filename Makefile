@@ -1,9 +1,11 @@
-# make run     mount /var/kingpin on this machine and look around; Ctrl-C unmounts
-# make fleet   a real ZooKeeper, a real S3 server and two monitors, /tmp/kingpin/a and b; Ctrl-C ends all
-# make check   everything a change must pass; installs what the tests need on Debian
-# make soak    the long tests, and some minutes of fuzzing
+# make            bin/kingpin, static
+# make run        mount /var/kingpin on this machine and look around; Ctrl-C unmounts. MOUNT= and STATE= for other places
+# make fleet      a real ZooKeeper, a real S3 server and two monitors, /tmp/kingpin/a and b; Ctrl-C ends all. FLEET= for another place
+# make check      everything a change must pass; installs what the tests need on Debian
+# make soak       the long tests, and some minutes of fuzzing
+# make bench      our figures beside the bare thing, measured in the same run
 # make generate   the Thrift code of the examples and the tests again, by Debian's thrift-compiler
-# make bench   our figures beside the bare thing, measured in the same run
+# make help       these lines
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -26,7 +28,7 @@ patience  = -timeout 30m # of a slow machine; what hangs is stopped by its own t
 compile   = @go test $(1) -exec true $(packages) > /dev/null # before the tests run: a compiler beside them takes the time they need
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
-.PHONY: build run fleet check soak bench generate clean bin/kingpin bin/bench bin/fleet
+.PHONY: build run fleet check soak bench generate help clean bin/kingpin bin/bench bin/fleet
 .PHONY: stages tools vet staticcheck gofmt unit conformance integration race integration-race integration-1
 
 build: bin/kingpin
@@ -138,6 +140,9 @@ generate:
 	@thrift --gen go:skip_remote -out examples/thrift examples/thrift/test_service.thrift
 	@thrift --gen go:skip_remote -out integration/storm integration/storm/storm.thrift
 	@gofmt -w examples/thrift/testservice integration/storm/stormservice
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 clean:
 	rm -rf bin .bin
