@@ -165,6 +165,7 @@ type Mirror struct {
 
 	mu           sync.Mutex
 	dependencies map[registry.Dependency]*dependency // those that are reached from the roots
+	departed     map[registry.Dependency]*dependency // that were until a moment ago
 	followers    map[registry.Name]*follower         // wanted names, and unwanted ones during their grace
 	shown        map[registry.Dependency][]registry.Edge
 	guests       []registry.Dependency // shown and not followed, the oldest first
@@ -193,6 +194,7 @@ func New(r Registry, b Bodies, s *disk.Store, o Options) *Mirror {
 		quota:        newQuota(o.MaxVersions),
 		plan:         make(chan struct{}, 1),
 		dependencies: map[registry.Dependency]*dependency{},
+		departed:     map[registry.Dependency]*dependency{},
 		followers:    map[registry.Name]*follower{},
 		shown:        map[registry.Dependency][]registry.Edge{},
 		unindexed:    map[registry.Pointer]struct{}{},

@@ -21,6 +21,8 @@ type dependency struct {
 	bad    map[string]struct{}
 	held   bool // it was deleted with edges in it, and they stay
 	guest  bool // it is shown, and not followed
+	parted []parting
+	left   time.Time // since when nothing reaches it
 }
 
 // recall starts from what is on disk: the graph as it was followed last, and every file. Whatever nobody wants any more leaves as soon
@@ -102,7 +104,7 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 			continue
 		}
 		reached[name] = struct{}{}
-		d := m.dependency(ctx, name)
+		d := m.regain(ctx, name, now)
 		d.guest = false
 		complete = complete && d.known
 		for _, edge := range d.edges {
@@ -124,10 +126,7 @@ func (m *Mirror) survey(ctx context.Context, now time.Time) (leavers []*follower
 	}
 	for name, d := range m.dependencies {
 		if _, ok := reached[name]; !ok {
-			if d.stop != nil {
-				d.stop()
-			}
-			delete(m.dependencies, name)
+			m.depart(d, now)
 		}
 	}
 	return m.unwanted(ctx, wanted, now)
@@ -300,12 +299,18 @@ func (m *Mirror) hearEdges(d *dependency, said registry.Edges) (missing bool) {
 		m.mu.Unlock()
 		return false // a late word
 	}
-	before := *d
+	before, now := *d, time.Now()
+	since := now.Add(-m.o.Grace)
 	d.known, d.exists, d.bad = true, said.Exists, bad
-	d.held = !said.Exists && len(before.edges) > 0
+	if !said.Exists && !d.guest {
+		d.edges = d.withParted(since)
+	}
+	d.held = !said.Exists && len(d.edges) > 0
 	if !d.held {
+		d.part(edges, now, since)
 		d.edges, d.order = edges, said.Order
 	}
+	kept := len(d.edges)
 	missing, isHeld := d.empty(), d.held
 	m.unsurveyed = true
 	m.mu.Unlock()
@@ -313,7 +318,7 @@ func (m *Mirror) hearEdges(d *dependency, said registry.Edges) (missing bool) {
 	switch {
 	case isHeld && !before.held:
 		m.counters.holds.Add(1)
-		m.log.Warn("held: a dependency was deleted with members in it, they stay", "name", d.name, "members", len(before.edges))
+		m.log.Warn("held: a dependency was deleted with members in it, they stay", "name", d.name, "members", kept)
 	case missing && d.name != registry.BaseDependency && (before.exists || !before.known):
 		m.log.Warn("skipped: there is no such dependency", "name", d.name)
 	}

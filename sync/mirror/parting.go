@@ -1,0 +1,70 @@
+package mirror
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/kingpinfs/kingpin/registry"
+)
+
+// ZooKeeper deletes no node that has children. So whoever deletes a dependency by accident, with zkCli's deleteall for one, takes out its
+// members first, one by one, and that looks like leaving it. What was taken out lately is therefore remembered for as long as the files
+// stay anyway: if the dependency's own node is deleted after it, none of it was meant.
+
+// parting is an edge that was taken out of a dependency.
+type parting struct {
+	edge registry.Edge
+	at   time.Time
+}
+
+// part notes what is no longer among the edges. Those that are back are forgotten, and those that left before since.
+func (d *dependency) part(edges []registry.Edge, now, since time.Time) {
+	for _, edge := range d.edges {
+		d.parted = append(d.parted, parting{edge, now})
+	}
+	d.parted = slices.DeleteFunc(d.parted, func(p parting) bool {
+		return slices.Contains(edges, p.edge) || p.at.Before(since)
+	})
+}
+
+// withParted is the edges of a dependency that was deleted: those it had, and those that left just before.
+func (d *dependency) withParted(since time.Time) []registry.Edge {
+	edges := slices.Clone(d.edges)
+	for _, p := range d.parted {
+		if !p.at.Before(since) {
+			edges = append(edges, p.edge)
+		}
+	}
+	slices.Sort(edges)
+	return slices.Compact(edges)
+}
+
+// depart ends following a dependency that nothing reaches. It is kept for a while: what held it may have been deleted. The caller holds
+// mu.
+func (m *Mirror) depart(d *dependency, now time.Time) {
+	if d.stop != nil {
+		d.stop()
+		d.stop = nil
+	}
+	delete(m.dependencies, d.name)
+	for name, other := range m.departed {
+		if now.Sub(other.left) > m.o.Grace {
+			delete(m.departed, name)
+		}
+	}
+	d.left = now
+	m.departed[d.name] = d
+}
+
+// regain is the named dependency, which something holds: followed from now on, and as it was if that was so a moment ago. The caller holds
+// mu.
+func (m *Mirror) regain(ctx context.Context, name registry.Dependency, now time.Time) *dependency {
+	if d := m.departed[name]; d != nil {
+		if m.dependencies[name] == nil && now.Sub(d.left) <= m.o.Grace {
+			m.dependencies[name] = d
+		}
+		delete(m.departed, name)
+	}
+	return m.dependency(ctx, name)
+}
