@@ -45,6 +45,7 @@ type monitorStatus struct {
 	Current       int       `json:"current"`      // of them: what is published is what is here
 	Stale         int       `json:"stale"`        // an older version is served meanwhile
 	Held          int       `json:"held"`         // a version was not believed; the last good one is served
+	Deleted       []string  `json:"deleted"`      // dependencies whose node is gone from the registry; their members stay
 	Pending       int       `json:"pending"`      // no version was ever here, and one is awaited
 	Missing       int       `json:"missing"`      // a dependency holds it, but there is no such name
 	Registered    int       `json:"registered"`   // endpoints that are held here, and in their serverset

@@ -66,14 +66,19 @@ func (t *tree) creatable(inv *invocation) (target, error) {
 }
 
 func runDepCreate(ctx context.Context, inv *invocation) error {
-	return inv.changeDependency(ctx, "PUT", "created %s, empty; fill it: kingpin dep add %[1]s NAME")
+	return inv.changeDependency(ctx, "PUT", func(d dependencyStatus) string {
+		if len(d.Members) > 0 {
+			return fmt.Sprintf("created %s again, with what this machine had kept of it: %s", d.Name, some(d.Members, maxCandidates))
+		}
+		return fmt.Sprintf("created %s, empty; fill it: kingpin dep add %[1]s NAME", d.Name)
+	})
 }
 
 func runDepDelete(ctx context.Context, inv *invocation) error {
-	return inv.changeDependency(ctx, "DELETE", "deleted %s")
+	return inv.changeDependency(ctx, "DELETE", func(d dependencyStatus) string { return "deleted " + d.Name })
 }
 
-func (inv *invocation) changeDependency(ctx context.Context, method, words string) error {
+func (inv *invocation) changeDependency(ctx context.Context, method string, said func(dependencyStatus) string) error {
 	t, err := inv.openTree(ctx)
 	if err != nil {
 		return err
@@ -84,11 +89,12 @@ func (inv *invocation) changeDependency(ctx context.Context, method, words strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
 	defer cancel()
-	if err := t.control.call(ctx, method, "/v1/dependencies/"+d, nil, nil); err != nil {
+	var now dependencyStatus
+	if err := t.control.call(ctx, method, "/v1/dependencies/"+d, nil, &now); err != nil {
 		return err
 	}
-	inv.say(words, d)
-	return inv.emit(output{json: dependencyStatus{Name: d, Members: []string{}, Followed: t.follows(d)}, names: []string{d}})
+	inv.say("%s", said(now))
+	return inv.emit(output{json: now, names: []string{d}})
 }
 
 // dependency reads a word that must name a dependency.

@@ -188,7 +188,10 @@ func (x *examination) followed() {
 			wrong[n.State] = append(wrong[n.State], n.Name)
 		}
 	}
-	if len(wrong) == 0 {
+	for _, d := range x.now.Deleted {
+		x.found("names", ill, "to make it again as it was: kingpin dep create "+d, "%s was deleted from the registry, its members stay here", d)
+	}
+	if len(wrong)+len(x.now.Deleted) == 0 {
 		x.found("names", fine, "", "%s, all as they are published", count(len(x.names), "name"))
 	}
 	for _, state := range []struct{ name, do string }{

@@ -209,6 +209,8 @@ func (e *engine) answer(s *monitorStatus) {
 	s.Connected, s.Since = err == nil, since
 	if err != nil {
 		s.Trouble = words(err)
+	} else {
+		s.Deleted = texts(m.Deleted())
 	}
 	fleet := e.set.fleet
 	if fleet == nil {

@@ -111,6 +111,9 @@ func (s machineStatus) print(w io.Writer) {
 			pairs = append(pairs, state, n.Name+"  "+n.Reason+n.remedy())
 		}
 	}
+	for _, d := range s.Deleted {
+		pairs = append(pairs, stateHeld, d+"  it was deleted from the registry, its members stay; kingpin dep create "+d)
+	}
 	server := fmt.Sprintf("server pid %d, up %s, %s", s.PID, brief(time.Duration(s.Uptime*float64(time.Second))), count(s.Restarts, "restart"))
 	if s.Mount != "" {
 		pairs = append(pairs, "mount", s.Mount+" "+s.access()+"; "+server)

@@ -93,6 +93,7 @@ func (s *server) status() monitorStatus {
 		PublishGroup:  s.set.publishGroup,
 		CreateByWrite: s.set.createByWrite && s.mount != nil,
 		MaxBody:       s.set.maxBody,
+		Deleted:       []string{},
 		Admin:         s.admin.where(),
 		Metrics:       s.public.where(),
 	}

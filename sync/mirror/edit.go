@@ -65,20 +65,25 @@ func (m *Mirror) Unsubscribe(ctx context.Context, dep registry.Dependency, edges
 	return nil
 }
 
-// CreateDependency makes an empty dependency. Nobody follows it before it is somebody's --dependency or a member of what he follows.
+// CreateDependency makes an empty dependency. Nobody follows it before it is somebody's --dependency or a member of what he follows. One
+// that was deleted while this machine followed it has the members that were kept.
 func (m *Mirror) CreateDependency(ctx context.Context, dep registry.Dependency) error {
 	ctx, cancel := context.WithTimeout(ctx, m.o.PublishTimeout)
 	defer cancel()
 	if _, err := registry.ParseDependency(string(dep)); err != nil {
 		return err
 	}
+	kept := m.kept(dep)
 	err := m.registry.CreateDependency(ctx, dep)
 	if errors.Is(err, registry.ErrExist) {
 		return fmt.Errorf("%s exists: %w", dep, registry.ErrExist)
 	} else if err != nil {
 		return fmt.Errorf("create %s: %w", dep, inTime(err))
 	}
-	m.log.Info("dependency created", "name", dep)
+	m.log.Info("dependency created", "name", dep, "members", kept)
+	if err := m.refill(ctx, dep, kept); err != nil {
+		return err
+	}
 	m.lookAgain(ctx, dep)
 	m.await(ctx, func() bool { _, shown := m.shown[dep]; return shown || m.dependencies[dep] == nil })
 	return nil

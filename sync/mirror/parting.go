@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -67,4 +69,45 @@ func (m *Mirror) regain(ctx context.Context, name registry.Dependency, now time.
 		delete(m.departed, name)
 	}
 	return m.dependency(ctx, name)
+}
+
+// Deleted are the dependencies whose members stay, though their node was deleted, sorted.
+func (m *Mirror) Deleted() []registry.Dependency {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []registry.Dependency
+	for name, d := range m.dependencies {
+		if d.held {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// kept is the members of one of them.
+func (m *Mirror) kept(dep registry.Dependency) []registry.Edge {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.dependencies[dep]; d != nil && d.held {
+		return slices.Clone(d.edges)
+	}
+	return nil
+}
+
+// refill puts into a dependency that was made again what was kept of it, and makes those again that were deleted with it. Who hears of
+// it in between keeps the names for their grace.
+func (m *Mirror) refill(ctx context.Context, dep registry.Dependency, kept []registry.Edge) error {
+	var errs []error
+	for _, edge := range kept {
+		if nested, ok := edge.Dependency(); ok && m.kept(nested) != nil {
+			if err := m.CreateDependency(ctx, nested); err != nil && !errors.Is(err, registry.ErrExist) {
+				errs = append(errs, err)
+			}
+		}
+		if err := m.registry.Link(ctx, dep, edge); err != nil && !errors.Is(err, registry.ErrExist) {
+			errs = append(errs, fmt.Errorf("%s was made, but without %s: %w", dep, edge, inTime(err)))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -46,6 +46,29 @@ func TestDeletedDependencyUnsubscribesNobody(t *testing.T) {
 	})
 }
 
+// Who makes it again, on a machine that followed it, has it as it was, with what was deleted below it.
+func TestDeletedDependencyIsMadeAgainWithItsMembers(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(api, spam)
+		w.make(web, ham)
+		w.must(w.reg.Link(w.Context(), web, registry.Edge(api)))
+		w.put(spam, "casino")
+		m, other := w.boot("a", follows(web)), w.boot("b", follows(web))
+		w.deleteAll(web, time.Second, registry.Edge(ham), registry.Edge(api))
+		w.deleteAll(api, time.Second, registry.Edge(spam))
+		w.must(m.CreateDependency(w.Context(), web))
+		w.passes(100 * time.Hour)
+		for _, m := range []*machine{m, other} {
+			m.lists(web, registry.Edge(api), registry.Edge(ham))
+			m.lists(api, registry.Edge(spam))
+			m.has("config/"+string(spam), "casino")
+			if deleted := m.Deleted(); len(deleted) > 0 {
+				t.Errorf("%v are deleted still", deleted)
+			}
+		}
+	})
+}
+
 // Nor does the deletion of all of them, in whatever order.
 func TestAllDependenciesDeletedUnsubscribesNobody(t *testing.T) {
 	inWorld(t, func(w *world) {
