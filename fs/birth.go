@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -198,6 +199,23 @@ func (f *FS) bornAt(in *fuse.InHeader, parent uint64, name string, dying bool) b
 	}
 	b.done = true
 	return true
+}
+
+// actor says whether a request is a poker's that no birth accounts for: what it was to show has changed meanwhile, or it was asked for by
+// a server before this one, which may have had another poker. It must not do for the whole fleet what was only to be shown here. A poker
+// that is not known yet, or not any more, is told by its parent, the keeper, that has no other children but servers; one that is dead,
+// and whoever else died over his request, by being gone.
+func (f *FS) actor(in *fuse.InHeader, c caller) bool {
+	switch keeper := uint64(os.Getppid()); {
+	case f.isPoker(in):
+		return true
+	case c.thread == 0:
+		return false // of a pid namespace that we do not see
+	case c.process == 0:
+		return true
+	default:
+		return keeper > 1 && statusField(c.process, "PPid:", 10) == keeper
+	}
 }
 
 // unborn says whether the poker is about to make a file that somebody else has looked up already.

@@ -55,13 +55,13 @@ func (f *FS) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, 
 		f.linkEntry(out, link)
 		return fuse.OK
 	}
-	if f.isPoker(in) {
-		return fuse.Status(syscall.ESTALE) // asked for by a server before this one
+	c := f.caller(in)
+	if f.actor(in, c) {
+		return fuse.Status(syscall.ESTALE)
 	}
 	if !ok {
 		return f.refuseToMake(in, name)
 	}
-	c := f.caller(in)
 	refused := "dep/" + string(dir.Name)
 	if err := f.mayEdit(c); err != nil {
 		return f.refuse(refused, c, err)
@@ -136,6 +136,9 @@ func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.E
 		return f.refuseToMake(&in.InHeader, name)
 	}
 	c := f.caller(&in.InHeader)
+	if f.actor(&in.InHeader, c) {
+		return fuse.Status(syscall.ESTALE)
+	}
 	refused := "dep/" + name
 	dep, err := registry.ParseDependency(name)
 	if err != nil && !strings.HasSuffix(name, ".dep") {
@@ -178,6 +181,9 @@ func (f *FS) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Statu
 		return f.editGone(in.Pid, key)
 	}
 	c := f.caller(in)
+	if f.actor(in, c) {
+		return fuse.Status(syscall.ESTALE)
+	}
 	refused := "dep/" + name
 	if err := f.mayEdit(c); err != nil {
 		return f.refuse(refused, c, err)

@@ -130,3 +130,32 @@ func TestRmRfUnsubscribesNobodyByAccident(t *testing.T) {
 	}
 	m.want("base.dep/"+aConfig, "first\n")
 }
+
+// TestComingsAndGoingsOfTheFleetAreNotRepeatedByUs: what has come or gone elsewhere is acted out here, for the sake of the events. When it
+// changes once more meanwhile, the actor must not do to the fleet what he only was to show: take members out of a dependency.
+func TestComingsAndGoingsOfTheFleetAreNotRepeatedByUs(t *testing.T) {
+	m := start(t)
+	var names []string
+	for i := range 8 {
+		name := fmt.Sprint("config.manageddata.test.n", i)
+		m.remote("config", name, "x")
+		names = append(names, name)
+	}
+	for range 60 {
+		for _, dep := range []string{"outer.dep", "inner.dep"} {
+			m.order("/graph?dep="+dep, strings.Join(names, " "))
+		}
+		m.order("/graph?dep=inner.dep", names[0])
+		m.order("/ungraph?dep=inner.dep", "")
+		m.order("/graph?dep=outer.dep", "")
+		m.order("/ungraph?dep=outer.dep", "")
+	}
+	m.order("/graph?dep=outer.dep", strings.Join(names, " "))
+	eventually(t, "the last comings were acted out", func() bool {
+		entries, err := os.ReadDir(m.path("outer.dep"))
+		return err == nil && len(entries) == len(names)
+	})
+	if edits := strings.Count(m.log.String(), "INFO edit kind="); edits != 0 {
+		t.Errorf("%d edits by nobody", edits)
+	}
+}

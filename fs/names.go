@@ -18,6 +18,9 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		return fuse.OK
 	}
 	c := f.caller(&in.InHeader)
+	if f.actor(&in.InHeader, c) {
+		return fuse.Status(syscall.ESTALE)
+	}
 	target := disk.File{Kind: kindOfDir(in.NodeId), Name: newName}
 	d := f.scratchOf(in.NodeId, oldName, in.Uid)
 	switch {
@@ -134,6 +137,9 @@ func (f *FS) Unlink(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Stat
 		return fuse.OK
 	}
 	c := f.caller(in)
+	if f.actor(in, c) {
+		return fuse.Status(syscall.ESTALE)
+	}
 	if in.NodeId == deciderNode {
 		return f.unlinkDecider(in, c, name)
 	}

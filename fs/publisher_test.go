@@ -130,6 +130,7 @@ func (p *publisher) edit(ctx context.Context, e Edit) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	slog.Info("edit", "kind", e.Kind, "of", e.Dependency, "edge", e.Edge)
 	switch e.Kind {
 	case MakeDependency:
 		if strings.HasPrefix(string(e.Dependency), "elsewhere") {

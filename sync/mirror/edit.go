@@ -80,7 +80,7 @@ func (m *Mirror) CreateDependency(ctx context.Context, dep registry.Dependency) 
 	} else if err != nil {
 		return fmt.Errorf("create %s: %w", dep, inTime(err))
 	}
-	m.log.Info("dependency created", "name", dep, "members", kept)
+	m.log.Info("dependency created", "name", dep, "kept", len(kept))
 	if err := m.refill(ctx, dep, kept); err != nil {
 		return err
 	}

@@ -85,28 +85,57 @@ func (m *Mirror) Deleted() []registry.Dependency {
 	return all
 }
 
-// kept is the members of one of them.
-func (m *Mirror) kept(dep registry.Dependency) []registry.Edge {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if d := m.dependencies[dep]; d != nil && d.held {
-		return slices.Clone(d.edges)
-	}
-	return nil
+// keepsake is what stays of a dependency that was deleted.
+type keepsake struct {
+	name  registry.Dependency
+	edges []registry.Edge
 }
 
-// refill puts into a dependency that was made again what was kept of it, and makes those again that were deleted with it. Who hears of
-// it in between keeps the names for their grace.
-func (m *Mirror) refill(ctx context.Context, dep registry.Dependency, kept []registry.Edge) error {
-	var errs []error
-	for _, edge := range kept {
-		if nested, ok := edge.Dependency(); ok && m.kept(nested) != nil {
-			if err := m.CreateDependency(ctx, nested); err != nil && !errors.Is(err, registry.ErrExist) {
-				errs = append(errs, err)
+// kept is what stays of a dependency, with those below it, which come before it: that they were deleted too may not have been heard yet.
+// Nothing, if it was not deleted itself.
+func (m *Mirror) kept(dep registry.Dependency) []keepsake {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []keepsake
+	seen := map[registry.Dependency]bool{}
+	var visit func(registry.Dependency)
+	visit = func(name registry.Dependency) {
+		d := m.dependencies[name]
+		if d == nil || seen[name] {
+			return
+		}
+		seen[name] = true
+		edges := d.withParted(time.Now().Add(-m.o.Grace))
+		for _, edge := range edges {
+			if nested, ok := edge.Dependency(); ok {
+				visit(nested)
 			}
 		}
-		if err := m.registry.Link(ctx, dep, edge); err != nil && !errors.Is(err, registry.ErrExist) {
-			errs = append(errs, fmt.Errorf("%s was made, but without %s: %w", dep, edge, inTime(err)))
+		all = append(all, keepsake{name, edges})
+	}
+	if d := m.dependencies[dep]; d != nil && d.held {
+		visit(dep)
+	}
+	return all
+}
+
+// refill makes those again that were deleted below a dependency which was made again, and puts into all of them what was kept. Who hears
+// of it in between keeps the names for their grace.
+func (m *Mirror) refill(ctx context.Context, dep registry.Dependency, kept []keepsake) error {
+	var errs []error
+	for _, k := range kept {
+		if k.name != dep {
+			if err := m.registry.CreateDependency(ctx, k.name); err != nil {
+				if !errors.Is(err, registry.ErrExist) { // else somebody knows better what is to be in it
+					errs = append(errs, fmt.Errorf("make %s: %w", k.name, inTime(err)))
+				}
+				continue
+			}
+		}
+		for _, edge := range k.edges {
+			if err := m.registry.Link(ctx, k.name, edge); err != nil && !errors.Is(err, registry.ErrExist) {
+				errs = append(errs, fmt.Errorf("%s was made, but without %s: %w", k.name, edge, inTime(err)))
+			}
 		}
 	}
 	return errors.Join(errs...)
