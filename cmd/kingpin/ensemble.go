@@ -85,20 +85,16 @@ func (f followedEnsemble) save(state string) error {
 	return nil
 }
 
-// How often the ensemble is looked at, and how often the file is written if all that is new is how far it was followed.
-const (
-	ensembleLook  = time.Second
-	ensembleEvery = time.Minute
-)
+// ensembleEvery is how often the file is written if all that is new is how far the ensemble was followed. To look takes a walk through
+// all that is followed, and so is not for every second.
+const ensembleEvery = time.Minute
 
 // keepEnsemble keeps the file up to date until ctx ends.
 func (e *engine) keepEnsemble(ctx context.Context, c *zookeeper.Client) {
 	var saved zookeeper.Ensemble
-	var at time.Time
 	failed := false
-	look := func(last bool) {
+	look := func(late bool) {
 		now := c.Ensemble()
-		late := last || time.Since(at) > ensembleEvery
 		if now.Root == "" || now == saved || now.Root == saved.Root && now.Offset == saved.Offset && !late {
 			return
 		}
@@ -107,15 +103,17 @@ func (e *engine) keepEnsemble(ctx context.Context, c *zookeeper.Client) {
 			e.log.Warn("the ensemble is not remembered", "file", ensembleFile, "error", err)
 		}
 		if failed = err != nil; !failed {
-			saved, at = now, time.Now()
+			saved = now
 		}
 	}
-	tick := time.NewTicker(ensembleLook)
+	tick := time.NewTicker(ensembleEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-c.Judged():
 			look(false)
+		case <-tick.C:
+			look(true)
 		case <-ctx.Done():
 			look(true)
 			return

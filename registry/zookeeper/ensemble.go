@@ -48,6 +48,16 @@ func (c *Client) Ensemble() Ensemble {
 	return c.seenLocked()
 }
 
+// Judged has a token when the ensemble may have another Root or Offset than before. How far it has got is not told.
+func (c *Client) Judged() <-chan struct{} { return c.judged }
+
+func (c *Client) judgedLocked() {
+	select {
+	case c.judged <- struct{}{}:
+	default: // it is known
+	}
+}
+
 func (c *Client) seenLocked() Ensemble {
 	e := c.ensemble
 	e.Zxid = c.zxid.Load()
@@ -103,6 +113,7 @@ func (c *Client) recogniseLocked() {
 func (c *Client) learnLocked(n *node) {
 	if made, ok := n.value.(string); ok && made != "" && c.ensemble.Root == "" {
 		c.ensemble.Root = made
+		c.judgedLocked()
 		n.feeds = 0
 	}
 }
@@ -141,6 +152,7 @@ func (c *Client) judge(l *link, found Ensemble, forgotten Change) error {
 		c.ensemble.Root, c.suspected = found.Root, time.Time{}
 	}
 	l.offset = c.ensemble.Offset
+	c.judgedLocked()
 	return nil
 }
 

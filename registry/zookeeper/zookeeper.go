@@ -180,6 +180,7 @@ type Client struct {
 	unrestored  int      // connections in a row that broke while they restored watches
 	served      int64    // session of the last connection that was up
 	ensemble    Ensemble // that of last time; its Zxid is in zxid, its Latest in the nodes
+	judged      chan struct{}
 	suspected   time.Time
 	regressed   bool
 	accepted    *Ensemble
@@ -229,6 +230,7 @@ func Open(servers string, o Options) (*Client, error) {
 		wake:       make(chan struct{}, 1),
 		owed:       make(chan struct{}, 1),
 		changed:    make(chan struct{}),
+		judged:     make(chan struct{}, 1),
 		since:      time.Now(),
 		reconnects: make(map[string]int64),
 		limit:      firstLimit,
