@@ -11,34 +11,31 @@ import (
 	"github.com/kingpinfs/kingpin/registry"
 )
 
-// auditStep is how long an audit pauses between names, on average. Of very many names several are asked about in one step: waking up
+// auditStep is how long an audit pauses, on average, if that leaves it time for all. Then several are asked about in one step: waking up
 // costs more than asking.
-const auditStep = 2 * time.Second
+const auditStep = 15 * time.Second
 
 // audit asks the registry about everything once more, at random moments that fill Options.Audit: a feed that has silently gone deaf
 // costs a delay, never an update.
 func (m *Mirror) audit(ctx context.Context) {
 	for {
 		dependencies, names := m.subjects()
-		steps := max(1, int(m.o.Audit/auditStep))
-		group := (len(dependencies)+len(names))/steps + 1
-		step := m.o.Audit / time.Duration((len(dependencies)+len(names))/group+1)
-		if !pause(ctx, rand.N(2*step)) {
+		group := (len(dependencies)+len(names))/max(1, int(m.o.Audit/auditStep)) + 1
+		step := m.o.Audit / time.Duration((len(dependencies)+group-1)/group+(len(names)+group-1)/group+1)
+		rest := func() bool { return pause(ctx, rand.N(2*step)) }
+		if !rest() {
 			return
 		}
-		asked := 0
-		rest := func() bool {
-			asked++
-			return asked%group != 0 && ctx.Err() == nil || pause(ctx, rand.N(2*step))
-		}
-		for _, d := range dependencies {
-			m.auditDependency(ctx, d)
+		for some := range slices.Chunk(dependencies, group) {
+			for _, d := range some {
+				m.auditDependency(ctx, d)
+			}
 			if !rest() {
 				return
 			}
 		}
-		for _, name := range names {
-			m.auditName(ctx, name)
+		for some := range slices.Chunk(names, group) {
+			m.auditNames(ctx, some)
 			if !rest() {
 				return
 			}
@@ -73,15 +70,20 @@ func (m *Mirror) auditDependency(ctx context.Context, name registry.Dependency) 
 	}
 }
 
-func (m *Mirror) auditName(ctx context.Context, name registry.Name) {
-	if m.health.lost(registrySide) != nil || m.health.lost(bodiesSide) != nil {
+func (m *Mirror) auditNames(ctx context.Context, names []registry.Name) {
+	away := func() bool { return m.health.lost(registrySide) != nil || m.health.lost(bodiesSide) != nil }
+	if away() {
 		return // the probe asks for all
 	}
-	m.refresh(name)
-	for _, pointer := range []registry.Pointer{name.Pointer(), name.Metaconfig()} {
-		m.repairIndex(ctx, pointer)
+	m.refresh(names...)
+	for _, name := range names {
+		if ctx.Err() != nil || away() {
+			return
+		}
+		m.repairIndex(ctx, name.Pointer())
+		m.repairIndex(ctx, name.Metaconfig())
+		m.auditMetaconfig(ctx, name)
 	}
-	m.auditMetaconfig(ctx, name)
 }
 
 // repairIndex writes the index object of a pointer whose publication here could not.

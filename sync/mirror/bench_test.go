@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -132,8 +133,9 @@ func BenchmarkFollowing(b *testing.B) {
 			b.ReportMetric(float64(after.HeapAlloc+after.StackInuse)/(1<<20), "MB")
 
 			cpu := cpuTime(b)
-			for _, name := range m.Statuses() {
-				m.auditName(b.Context(), name.Name)
+			_, names := m.subjects()
+			for some := range slices.Chunk(names, manyNames/int(m.o.Audit/auditStep)) {
+				m.auditNames(b.Context(), some)
 			}
 			for !m.queue.idle() {
 				<-time.After(time.Millisecond)
