@@ -155,6 +155,9 @@ func (f *FS) attr(node uint64, a *fuse.Attr) (valid time.Duration, ok bool) {
 	}
 	if name, ok := f.statusByID[node]; ok {
 		f.controlAttr(a, node, len(f.o.Status[name]()))
+		if node == f.alive {
+			return forever, true // only to open it and to read it tell anything
+		}
 		return 0, true
 	}
 	graph := f.store.Graph()

@@ -129,6 +129,7 @@ const (
 	opReadlink    = 5
 	opSymlink     = 6
 	opOpen        = 14
+	opRead        = 15
 	opRelease     = 18
 	opReleasedir  = 29
 	opCreate      = 35
@@ -166,7 +167,10 @@ func (c *connection) quick(request []byte) bool {
 	case opForget, opBatchForget, opInterrupt, opRelease, opReleasedir, opReadlink:
 		return true
 	case opGetattr:
-		return classify(h.NodeId) != fixedClass // a status file is made when it is looked at
+		_, dir := fixedDirs[h.NodeId]
+		return dir || classify(h.NodeId) != fixedClass // a status file is made when it is looked at
+	case opRead:
+		return h.NodeId == c.f.alive
 	case opLookup:
 		return h.NodeId != statusNode && !c.f.deferring.Load()
 	case opOpen:
@@ -174,7 +178,7 @@ func (c *connection) quick(request []byte) bool {
 		if len(request) < int(unsafe.Sizeof(*in)) || in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY {
 			return false
 		}
-		return classify(h.NodeId) == versionClass && c.f.bodies.quick(disk.Stamp(h.NodeId))
+		return h.NodeId == c.f.alive || classify(h.NodeId) == versionClass && c.f.bodies.quick(disk.Stamp(h.NodeId))
 	}
 	return false
 }

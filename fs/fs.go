@@ -133,6 +133,7 @@ type FS struct {
 	removals  removals
 
 	statusByID map[uint64]string
+	alive      uint64 // the node of aliveFile
 
 	history *histories
 	members *memberFiles
@@ -198,6 +199,7 @@ func New(store *disk.Store, o Options) *FS {
 		births:        map[place]*birth{},
 		wrote:         map[disk.File]wrote{},
 		statusByID:    map[uint64]string{},
+		alive:         statusID(aliveFile),
 		members:       newMemberFiles(),
 		holds:         newHolds(),
 		ending:        make(chan struct{}),

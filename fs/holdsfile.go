@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -112,16 +113,22 @@ func (f *FS) watchHolds(ctx context.Context) {
 	if f.o.Register == nil {
 		return
 	}
-	tick := time.NewTicker(doubtEvery)
-	defer tick.Stop()
-	for n := 1; ; n++ {
+	sure := time.Now()
+	for {
+		holds, wait := f.holds.all(), sureEvery // a server that holds nothing has nothing to wake up for
+		if slices.ContainsFunc(holds, f.holds.doubts) {
+			wait = doubtEvery
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
 		}
-		all := time.Duration(n)*doubtEvery%sureEvery == 0
-		for _, h := range f.holds.all() {
+		all := time.Since(sure) >= sureEvery
+		if all {
+			holds, sure = f.holds.all(), time.Now()
+		}
+		for _, h := range holds {
 			if all || f.holds.doubts(h) {
 				f.checkHold(ctx, h)
 			}

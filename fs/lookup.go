@@ -134,7 +134,7 @@ func (f *FS) lookupNode(node uint64, out *fuse.EntryOut, exists bool) bool {
 	}
 	out.NodeId, out.Generation = node, 1
 	out.SetAttrTimeout(valid)
-	if _, dir := fixedDirs[node]; dir {
+	if _, dir := fixedDirs[node]; dir || node == f.alive {
 		out.SetEntryTimeout(forever)
 	}
 	return true

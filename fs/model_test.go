@@ -233,7 +233,11 @@ func (v *versions) scratch(t *rapid.T, body string) *os.File {
 
 // remote publishes from elsewhere; the same bytes are another version there too, and nothing to see here.
 func (v *versions) remote(t *rapid.T) {
-	body := rapid.OneOf(someBody, rapid.Just(v.content)).Draw(t, "bytes")
+	v.becomes(rapid.OneOf(someBody, rapid.Just(v.content)).Draw(t, "bytes"))
+}
+
+// becomes publishes from elsewhere and waits until it is here.
+func (v *versions) becomes(body string) {
 	v.m.remoteSoon("config", v.name, body)
 	v.token++
 	v.content = body
@@ -336,6 +340,9 @@ func (v *versions) killBeside(t *rapid.T) {
 		v.content = string(got)
 	}
 	w.tail, w.dirty = "", wasDirty && err != nil
+	if err != nil { // the dead server may have made a version and told nobody: the next one shows it soon, unless something comes after it
+		v.becomes(fmt.Sprintf("after kill %d", v.token))
+	}
 }
 
 // bury makes sure that a descriptor of a dead server's draft says so, and publishes nothing.
