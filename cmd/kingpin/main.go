@@ -11,6 +11,11 @@
 // Data goes to stdout, words to stderr; the JSON, the exit codes and the keys of the status files are an interface.
 //
 // Locks: recorder.mu and engine.mu, each a leaf.
+//
+// Who wakes up when nothing happens costs every machine of a fleet. So the runtime does not look once a second whether the limits of its
+// container have changed.
+//
+//go:debug updatemaxprocs=0
 package main
 
 import (

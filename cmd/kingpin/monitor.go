@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -246,6 +247,7 @@ func runMonitor(ctx context.Context, inv *invocation) error {
 	taking, stop := context.WithCancel(ctx)
 	var socket sync.WaitGroup
 	socket.Go(func() { o.serve(taking) })
+	runtime.GOMAXPROCS(1) // a keeper mostly waits, and its threads would only wake one another
 	err = keeper.Run(ctx, keeper.Config{
 		Mount: set.mount, Server: append([]string{self, "__server"}, flags...), Poker: []string{self, "__poker"},
 		Under: set.files(), Upgrade: o.upgrades, Logger: log,

@@ -84,7 +84,7 @@ func Attach() (*Attachment, error) {
 // greet takes the keeper's hello in. Unless it is that of a trial, this server is the one that serves from now on.
 func (a *Attachment) greet() error {
 	var h hello
-	if err := receive(a.keeper, &h); err != nil {
+	if err := receive(a.keeper, make([]byte, maxMessage), &h); err != nil {
 		return fmt.Errorf("hear from the keeper: %w", err)
 	}
 	a.Mount, a.Init, a.InitReply, a.trial = h.Mount, h.Init, h.InitReply, h.Trial
@@ -195,9 +195,10 @@ func (a *Attachment) Close() error {
 func (a *Attachment) listen() {
 	defer close(a.done)
 	var once struct{ reaped, quiesce sync.Once } // either may be said again
+	buf := make([]byte, maxMessage)
 	for {
 		var n notice
-		if err := receive(a.keeper, &n); err != nil {
+		if err := receive(a.keeper, buf, &n); err != nil {
 			return
 		}
 		switch {

@@ -62,9 +62,8 @@ func send(to *os.File, v any) error {
 	return err
 }
 
-// receive reads one message into v; the other side's end of the socket being closed is io.EOF.
-func receive(from *os.File, v any) error {
-	buf := make([]byte, maxMessage)
+// receive reads one message into v, by way of buf, which has room for any; the other side's end of the socket being closed is io.EOF.
+func receive(from *os.File, buf []byte, v any) error {
 	n, err := from.Read(buf)
 	if err != nil {
 		return err

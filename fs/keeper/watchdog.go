@@ -71,8 +71,9 @@ func (k *keeper) askPoker() {
 		return
 	}
 	k.watchdog.asked, k.watchdog.reading, k.watchdog.misses = k.poker, false, 0
-	k.poker.conn.SetWriteDeadline(time.Now().Add(noticeTimeout))
-	_, _ = k.poker.conn.Write([]byte(k.point + "/" + aliveFile)) // a poker that does not hear it is dying, or is found out
+	// A poker that does not hear it is dying, or is found out. It is never asked twice, so this does not block, and a deadline would be one
+	// more timer to wake up for.
+	_, _ = k.poker.conn.Write([]byte(k.point + "/" + aliveFile))
 }
 
 // hearPoker takes note of how far the poker's reading is.
