@@ -81,7 +81,7 @@ func TestBucketsAreTheSameInAllLanguages(t *testing.T) {
 				t.Errorf("%s of %s is in %d and not in %d", v.key, v.name, got, want)
 			}
 		}
-		for id, want := range map[string]int{"12345": 45, "-1": 99} {
+		for id, want := range map[string]int{"12345": 45, "-1": 99, "-100": 0, "7": 7, "9007199254740993": 93} {
 			if got := answer("id", id); got != want {
 				t.Errorf("id %s is in %d and not in %d", id, got, want)
 			}
@@ -204,13 +204,78 @@ func TestPagesFollowPlainFiles(t *testing.T) {
 		decide(43)
 		p.says(t, "43 apple")
 		if filepath.Base(command[0]) == "bash" {
+			replace("config/config.manageddata.demo.fruits", `[1, 22]`)
+			p.says(t, "43 1,22")
+			replace("config/config.manageddata.demo.fruits", `[]`)
+			p.says(t, "43 ")
 			return // it shows what is in the file, and the mount sees that this is no broken JSON
 		}
-		replace("config/config.manageddata.demo.fruits", `["apple", `)
-		p.silent(t)
+		for _, broken := range []string{`["apple", `, `null`, strings.Repeat("[", 1e5), "[\"\xff"} {
+			replace("config/config.manageddata.demo.fruits", broken)
+			replace("config/config.manageddata.admin.decider", broken)
+			p.silent(t)
+		}
 		replace("config/config.manageddata.demo.fruits", `["apple", "plum"]`)
 		p.says(t, "43 apple,plum")
+		replace("config/config.manageddata.admin.decider", `{"new_ranker": 12.5, "other": 1}`)
+		p.says(t, "13 apple,plum") // the buckets below 12.5
+		replace("config/config.manageddata.demo.fruits", `[1, 22]`)
+		p.says(t, "13 1,22")
+		replace("config/config.manageddata.demo.fruits", ``) // as a config is before it is first written
+		p.says(t, "13 ")
 	})
+}
+
+// TestPythonGoesOn: where a callback fails, and in the children of a server that forks.
+func TestPythonGoesOn(t *testing.T) {
+	_, err := exec.LookPath("python3")
+	need(t, "the program python3", err == nil)
+	mount := t.TempDir()
+	if err := os.Mkdir(filepath.Join(mount, "config"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "python3", "-c", `
+import os, sys, time, kingpin
+path = os.path.join(kingpin.MOUNT, "config", "config.manageddata.demo.fruits")
+def write(content):
+    with open(path + ".new", "w") as file: file.write(content)
+    os.rename(path + ".new", path)
+def until(*want):
+    while fruits.get_list() != list(want): time.sleep(0.01)
+def fails(value): raise OSError("on purpose")
+write('["apple"]')
+fruits = kingpin.ManagedList("demo", "fruits", update_callback=fails)
+write('["pear"]'); until("pear")
+write('["plum"]'); until("plum")
+kingpin.POLL = 1000.0 # from now on by events alone
+child = os.fork()
+if child == 0:
+    write('["cherry"]'); until("cherry")
+    write('["fig"]'); until("fig")
+    os._exit(0)
+until("fig")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+`)
+	cmd.Env = append(os.Environ(), "KINGPIN_MOUNT="+mount, "PYTHONDONTWRITEBYTECODE=1", "PYTHONPATH=python")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "on purpose") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestShellExecutesNoIds: bash's arithmetic takes x[$(command)] for a number.
+func TestShellExecutesNoIds(t *testing.T) {
+	dir := t.TempDir()
+	for _, id := range []string{"x[$(touch " + dir + "/executed)]", "1; touch " + dir + "/executed", "", "08x"} {
+		out, err := exec.CommandContext(t.Context(), "bash", "-c", `. shell/kingpin.sh; kingpin_active_for new_ranker "$1"`, "bash", id).CombinedOutput()
+		if err == nil {
+			t.Errorf("%q is in: %s", id, out)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v: an id was executed", left, err)
+	}
 }
 
 // TestPagesFollowAMount: the writer is on the same machine, which is the harder case.

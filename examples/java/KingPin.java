@@ -39,21 +39,22 @@ public final class KingPin implements AutoCloseable {
 	public static final class Followed<T> {
 		private final Path path;
 		private final Class<T> type;
+		private final T empty;
 		private volatile T value;
-		private volatile Exception wrong;
+		private volatile Throwable wrong;
 		private volatile Consumer<T> changed = value -> {};
 		private byte[] last;
 
 		private Followed(Path path, Class<T> type, T empty) {
 			this.path = path;
 			this.type = type;
-			this.value = empty;
+			this.value = this.empty = empty;
 		}
 
 		public T value() { return value; }
 
 		/** What is wrong with the file now, or null. */
-		public Exception wrong() { return wrong; }
+		public Throwable wrong() { return wrong; }
 
 		public void onChange(Consumer<T> changed) { this.changed = changed; }
 
@@ -61,13 +62,13 @@ public final class KingPin implements AutoCloseable {
 			try {
 				byte[] content = Files.readAllBytes(path);
 				if (!Arrays.equals(content, last)) {
-					last = content;
 					String text = new String(content, StandardCharsets.UTF_8);
-					value = text.isBlank() ? value : type.cast(new Json(text).whole());
+					value = text.isBlank() ? empty : type.cast(Objects.requireNonNull(new Json(text).whole(), "null is no value"));
+					last = content;
 					changed.accept(value);
 				}
 				wrong = null;
-			} catch (IOException | RuntimeException e) { // the last good value stays
+			} catch (IOException | RuntimeException | StackOverflowError e) { // the last good value stays
 				wrong = e;
 			}
 		}
@@ -123,7 +124,7 @@ public final class KingPin implements AutoCloseable {
 
 	/** The percent of a gate. Asking never fails: what is unknown has the default. */
 	public static int percent(Followed<Map<?, ?>> deciders, String name, int otherwise) {
-		return deciders.value().get(name.toLowerCase(Locale.ROOT)) instanceof Number n ? n.intValue() : otherwise;
+		return deciders.value().get(name.toLowerCase(Locale.ROOT)) instanceof Number n ? (int) Math.ceil(n.doubleValue()) : otherwise;
 	}
 
 	public static boolean active(Followed<Map<?, ?>> deciders, String name) {
@@ -151,7 +152,7 @@ public final class KingPin implements AutoCloseable {
 		}
 	}
 
-	/** As much of JSON as there is: Map, List, String, Double, Boolean, null. */
+	/** As much of JSON as there is: Map, List, String, Long, Double, Boolean, null. */
 	private static final class Json {
 		private final String text;
 		private int at;
@@ -209,7 +210,7 @@ public final class KingPin implements AutoCloseable {
 				case "null" -> null;
 				case "true" -> true;
 				case "false" -> false;
-				default -> Double.valueOf(word); // throws what look() catches
+				default -> word.matches("-?[0-9]{1,18}") ? (Object) Long.valueOf(word) : Double.valueOf(word); // throws what look() catches
 			};
 		}
 

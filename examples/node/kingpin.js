@@ -54,9 +54,14 @@ class Managed extends EventEmitter {
     let text
     try {
       text = fs.readFileSync(this.file, 'utf8')
-      if (text === this.text) return
+      if (text === this.text) {
+        if (this.known) this.error = null // it was away
+        return
+      }
+      this.known = false
       this.value = text.trim() ? this.parse(text) : this.empty
       this.error = null
+      this.known = true
     } catch (e) { // the last good value stays
       if (!this.error || this.error.message !== e.message) this.emit('wrong', this.error = e)
       if (text === undefined) return
@@ -67,7 +72,7 @@ class Managed extends EventEmitter {
 
   parse (text) {
     const value = JSON.parse(text)
-    if (Array.isArray(value) !== Array.isArray(this.empty) || typeof value !== 'object') throw new Error(`${this.file} has another type`)
+    if (Array.isArray(value) !== Array.isArray(this.empty) || value === null || typeof value !== 'object') throw new Error(`${this.file} has another type`)
     return value
   }
 
@@ -106,7 +111,7 @@ class Decider extends ManagedHashMap {
   constructor () { super('admin', 'decider') }
   percent (name, otherwise = 0) {
     const percent = this.get(name.toLowerCase())
-    return typeof percent === 'number' ? percent : otherwise
+    return typeof percent === 'number' ? Math.ceil(percent) : otherwise
   }
 
   active (name, otherwise) { return Math.floor(Math.random() * 100) < this.percent(name, otherwise) }

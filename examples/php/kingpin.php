@@ -24,7 +24,7 @@ function value(string $domain, string $key, array $otherwise = []): array
         return $last === false ? $otherwise : $last['value'];
     }
     $text = @file_get_contents($file);
-    $new = $text === '' ? [] : json_decode((string)$text, true);
+    $new = trim((string)$text) === '' && $text !== false ? [] : json_decode((string)$text, true);
     if (!is_array($new)) {
         return $last === false ? $otherwise : $last['value']; // broken: the last good value stays
     }

@@ -6,19 +6,21 @@
     if ManagedList("spam", "blacklist").contains(address): ...
 
 The classes have the names and the reading methods of the old kingpin package. They read files of the mount, $KINGPIN_MOUNT or /var/kingpin,
-and hear of changes by inotify; a file that is missing is waited for, and one that is broken keeps its last good value. To publish, write the
-file: open("/var/kingpin/decider/new_ranker", "w").write("42\\n").
+and hear of changes by inotify; a file that is missing is waited for, and one that is broken keeps its last good value. That goes on in a
+process that was forked. To publish, write the file: open("/var/kingpin/decider/new_ranker", "w").write("42\\n").
 """
 
 import ctypes
 import hashlib
 import json
+import math
 import os
 import random
 import select
 import struct
 import sys
 import threading
+import traceback
 
 MOUNT = os.environ.get("KINGPIN_MOUNT", "/var/kingpin")
 POLL = 10.0  # seconds between looks that no event asked for
@@ -36,8 +38,23 @@ class _Directory(threading.Thread):
     def __init__(self, path):
         super().__init__(daemon=True, name="kingpin " + path)
         self.path, self.files = path, {}
+        self.open()
+
+    def open(self):
         self.inotify = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)  # -1: too many; then there is the poll
         self.start()
+
+    @classmethod
+    def forked(cls):
+        """A child has no thread but its own, and must not take events from its parent."""
+        cls._lock, old, cls._all = threading.Lock(), cls._all, {}
+        for path, before in old.items():
+            cls._all[path] = directory = cls.__new__(cls)
+            threading.Thread.__init__(directory, daemon=True, name=before.name)
+            directory.path, directory.files = path, before.files
+            if before.inotify >= 0:
+                os.close(before.inotify)
+            directory.open()
 
     @classmethod
     def file(cls, path):
@@ -80,6 +97,9 @@ class _Directory(threading.Thread):
                         self.files[name].look(force=True)
 
 
+os.register_at_fork(after_in_child=_Directory.forked)
+
+
 class _File:
     """The last good value of one file, for every kind of data that is read from it."""
 
@@ -119,12 +139,15 @@ class _Data:
     def _read(self, content):
         try:
             value = self._parse(content)
-        except ValueError as error:  # the last good value stays
+        except (ValueError, RecursionError) as error:  # the last good value stays
             self.error = error
             return
         self._value, self.error = value, None
         if self._callback:
-            self._callback(value)
+            try:
+                self._callback(value)
+            except Exception:  # what is wrong with one of them is no reason to end the thread of all
+                traceback.print_exc()
 
     def _parse(self, content):
         value = json.loads(content) if content.strip() else self._empty()
@@ -260,7 +283,7 @@ def _main(verb="", *args):
         Decider._map = ManagedHashMap("admin", "decider", update_callback=told)
         items, last = ManagedList(args[1], args[2], update_callback=told), None
         while True:
-            line = "%d %s" % (Decider().get_decider_value(args[0]), ",".join(items.get_list()))
+            line = "%d %s" % (math.ceil(Decider().get_decider_value(args[0])), ",".join(map(str, items.get_list())))
             if line != last:
                 print(line, flush=True)
             last = line

@@ -28,16 +28,26 @@ module KingPin
 
   # Managed is the last good value of config.manageddata.DOMAIN.KEY. The block, if there is one, is called after each change.
   class Managed
-    attr_reader :value, :error
+    attr_reader :error
 
     def initialize(domain, key, empty, &changed)
       @file = File.join(MOUNT, 'config', "config.manageddata.#{domain}.#{key}".downcase)
       @value, @empty, @changed = empty, empty, changed
       look
-      @thread = Thread.new { follow }
+      start
+    end
+
+    def value
+      start if @process != Process.pid # a fork has no threads of its parent
+      @value
     end
 
     private
+
+    def start
+      @process = Process.pid
+      @thread = Thread.new { follow }
+    end
 
     def follow
       directory = File.dirname(@file)
@@ -65,9 +75,15 @@ module KingPin
       raise JSON::ParserError, "#{@file} is a #{value.class}" unless value.is_a?(@empty.class)
 
       @text, @value, @error = text, value, nil
-      @changed&.call
+      tell
     rescue SystemCallError, JSON::ParserError => e # the last good value stays
       @error = e
+    end
+
+    def tell
+      @changed&.call
+    rescue StandardError => e # it must not end the thread
+      warn e.full_message
     end
   end
 
@@ -102,7 +118,7 @@ module KingPin
 
     def percent(name, otherwise = 0)
       percent = @map.value[name.downcase]
-      percent.is_a?(Numeric) ? percent : otherwise
+      percent.is_a?(Numeric) ? percent.ceil : otherwise
     end
 
     def active?(name) = rand(100) < percent(name)

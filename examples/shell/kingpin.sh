@@ -12,13 +12,13 @@ kingpin_mount=${KINGPIN_MOUNT:-/var/kingpin}
 kingpin_percent() {
 	local percent=
 	{ read -r percent <"$kingpin_mount/decider/${1,,}"; } 2>/dev/null
-	if [[ $percent =~ ^[0-9]+$ ]]; then echo "$percent"; else echo "${2:-0}"; fi
+	if [[ $percent =~ ^[0-9]{1,3}$ ]]; then echo $((10#$percent)); else echo "${2:-0}"; fi
 }
 
-# kingpin_items DOMAIN KEY: the items of a managed list, one a line. It understands what the mount shows of lists of plain strings and
-# numbers; where there may be quotes or line ends in them, use jq -r '.[]'.
+# kingpin_items DOMAIN KEY: the items of a managed list, one a line. It understands what the mount shows of lists of plain ASCII strings, or of
+# numbers; where there may be quotes, backslashes, line ends or other letters in them (they are written as \u2603), use jq -r '.[]'.
 kingpin_items() {
-	sed -E 's/^\[//; s/\]$//; s/", "/\n/g; s/^"|"$//g' "$kingpin_mount/config/config.manageddata.${1,,}.${2,,}" 2>/dev/null
+	sed -E '/^\[\]$/d; s/^\[//; s/\]$//; /"/!s/, /\n/g; s/", "/\n/g; s/^"|"$//g' "$kingpin_mount/config/config.manageddata.${1,,}.${2,,}" 2>/dev/null
 }
 
 # kingpin_bucket NAME KEY: where a key falls, 0 to 99, the same in every language.
@@ -31,8 +31,20 @@ kingpin_bucket() {
 	echo "$bucket"
 }
 
+# kingpin_id_bucket ID: where a number falls, never negative, as in Python. What is no number is an error: bash would execute it.
+kingpin_id_bucket() {
+	[[ $1 =~ ^-?[0-9]+$ ]] || return
+	local id=0${1#-}
+	local bucket=$((10#${id: -2}))
+	[[ $1 != -* ]] || bucket=$(((100 - bucket) % 100))
+	echo "$bucket"
+}
+
 kingpin_active() { ((RANDOM % 100 < $(kingpin_percent "$1"))); }
-kingpin_active_for() { ((($2 % 100 + 100) % 100 < $(kingpin_percent "$1"))); }
+kingpin_active_for() {
+	local bucket
+	bucket=$(kingpin_id_bucket "$2") && ((bucket < $(kingpin_percent "$1")))
+}
 kingpin_active_for_key() { (($(kingpin_bucket "$1" "$2") < $(kingpin_percent "$1"))); }
 
 # kingpin_watch COMMAND...: runs a command at the start, after each event, and every few seconds.
@@ -55,7 +67,7 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
 	case ${2:+$1} in
 	'') echo "usage: kingpin.sh watch DECIDER DOMAIN KEY | bucket DECIDER KEY | id NUMBER" >&2 ;;
 	bucket) kingpin_bucket "$2" "$3" ;;
-	id) echo $((($2 % 100 + 100) % 100)) ;;
+	id) kingpin_id_bucket "$2" ;;
 	*) kingpin_watch tell "$2" "$3" "$4" ;; # watch DECIDER DOMAIN KEY: a line at the start, and one at each change
 	esac
 fi
