@@ -26,7 +26,7 @@ func (b Balance) valid() bool { return b >= LeastLoaded && b <= RoundRobin }
 
 const (
 	draws     = 4    // tries to draw a host that may be used, before looking for one
-	looks     = 32   // further hosts to look at when those so far have no connection to spare
+	looks     = 32   // further hosts to look at when those so far have no connection to spare, or have just failed
 	tie       = 1.25 // loads that differ by less are equal: else the noise of measuring would decide, and not the weight
 	slowShare = 0.1  // of its weight is what a new host begins with
 	golden    = 0x9E3779B97F4A7C15
@@ -136,10 +136,11 @@ func (c *chooser) draw(set *hosts, now instant, tried []*host, panicking bool, e
 		h := set.all[i].host
 		return i != except && (panicking || h.health.in()) && !slices.Contains(tried, h)
 	}
+	fit := func(h *host) bool { return !h.busy() && (c.balance != LeastLoaded || !h.health.suspect(now)) }
 	point := c.random()
 	for range draws {
 		i := c.next(set, point)
-		if may(i) && !set.all[i].host.busy() && c.warmedUp(set.all[i].host, now) {
+		if may(i) && fit(set.all[i].host) && c.warmedUp(set.all[i].host, now) {
 			return i
 		}
 		point = c.random()
@@ -150,7 +151,7 @@ func (c *chooser) draw(set *hosts, now instant, tried []*host, panicking bool, e
 		if !may(i) {
 			continue
 		}
-		if !set.all[i].host.busy() {
+		if fit(set.all[i].host) {
 			return i
 		}
 		if any < 0 {

@@ -229,6 +229,30 @@ func TestNoHostIsTriedTwiceWhileThereAreOthers(t *testing.T) {
 	})
 }
 
+// When most hosts of a large set are dead, half of them may not be ejected. A call must not use up its attempts on those.
+func TestAmongManyThatHaveFailedTheHealthyAreFound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := evenBed(t, LeastLoaded, 500, 1000)
+		for i, h := range b.list {
+			if i%5 != 0 {
+				h.health.fail(b.now)
+			}
+		}
+		for range 100 {
+			var tried []*host
+			for {
+				h := b.chooser.choose(b.set, b.now, tried, false)
+				if h.health.failures.Load() == 0 {
+					break
+				}
+				if tried = append(tried, h); len(tried) == 5 {
+					t.Fatalf("%d hosts that have just failed were chosen one after the other, and every fifth is healthy", len(tried))
+				}
+			}
+		}
+	})
+}
+
 func TestASubsetIsStableAndEven(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(20, 200).Draw(t, "members")

@@ -32,7 +32,7 @@
 // # What is sent again
 //
 // A request of which nothing was sent is tried on every other host, then, after a pause, on all of them again, up to Options.Attempts
-// times and 32 attempts in all: the host refuses, cannot be reached in ConnectTimeout, or has closed the idle connection. Every other failure is tried again
+// times and 100 attempts in all: the host refuses, cannot be reached in ConnectTimeout, or has closed the idle connection. Every other failure is tried again
 // only if the method is in Options.Idempotent, on another host, after a pause with full jitter, Options.Attempts times (3) at most, and
 // within a budget that retries and hedges share: a fifth of the calls of the last ten seconds, and ten a second. A method that is not
 // in Idempotent is never sent twice.

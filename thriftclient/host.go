@@ -22,6 +22,7 @@ type host struct {
 	pool     *puddle.Pool[*connection]
 	connect  func(ctx context.Context, h *host) (*connection, error)
 	idle     idleOnly
+	warming  atomic.Bool   // a connection is being made to be kept ready
 	open     *atomic.Int64 // connections, those being made and those being closed included; shared with a predecessor that is drained
 
 	mu      sync.Mutex

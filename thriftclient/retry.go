@@ -15,7 +15,7 @@ import (
 const (
 	backoffFirst = 5 * time.Millisecond // before the second sending, at most: full jitter, twice as much for each further one
 	backoffMost  = 250 * time.Millisecond
-	unsentMost   = 32 // attempts of which nothing was sent
+	unsentMost   = 100 // attempts of which nothing was sent
 )
 
 // trial is one call of the application, on its way through the hosts.

@@ -59,11 +59,11 @@ func (p *Pool) tend(ctx context.Context) {
 func (p *Pool) revive(ctx context.Context, now instant, places chan struct{}) (next instant) {
 	over, next := p.eject.expired(now)
 	for _, h := range over {
-		p.background(places, func() {
+		p.background(places, func() (more bool) {
 			err := h.pool.CreateResource(ctx)
 			full := errors.Is(err, puddle.ErrNotAvailable) // it has connections, be they good or bad: a call will show
 			p.eject.reached(h, err == nil || full, p.now())
-			p.rouse()
+			return true
 		})
 	}
 	return next
@@ -76,19 +76,35 @@ func (p *Pool) warm(ctx context.Context, now instant, places chan struct{}) {
 		if p.options.Warm <= 0 || !h.health.in() || h.health.suspect(now) || int(h.pool.Stat().TotalResources()) >= p.options.Warm {
 			continue
 		}
-		p.background(places, func() { _ = h.pool.CreateResource(ctx) }) // connect has taken note of what is wrong
+		if h.warming.Swap(true) {
+			continue
+		}
+		begun := p.background(places, func() (more bool) {
+			defer h.warming.Store(false)
+			return h.pool.CreateResource(ctx) == nil // else connect has taken note of what is wrong
+		})
+		if !begun {
+			h.warming.Store(false)
+			return
+		}
 	}
 }
 
-// background does something if not too much is being done already; else the next look will find it undone.
-func (p *Pool) background(places chan struct{}, work func()) {
+// background does something if not too much is being done already; else the next look will find it undone. That is at once if there may be
+// more to do.
+func (p *Pool) background(places chan struct{}, work func() (more bool)) (begun bool) {
 	select {
 	case places <- struct{}{}:
 		p.tasks.Go(func() {
-			defer func() { <-places }()
-			work()
+			more := work()
+			<-places
+			if more {
+				p.rouse()
+			}
 		})
+		return true
 	default:
+		return false
 	}
 }
 
