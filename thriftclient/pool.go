@@ -26,6 +26,8 @@ type Pool struct {
 	budget     *allowance
 	hedges     *hedger // nil: off
 
+	certificates atomic.Bool // they are stale
+
 	set    atomic.Pointer[hosts]
 	closed atomic.Bool
 	wake   chan struct{} // the tender has something to do

@@ -134,7 +134,7 @@ func (p *Pool) dial(ctx context.Context, endpoint string) (*connection, error) {
 		return nil, err
 	}
 	conn := raw
-	configuration, err := p.options.tls()
+	configuration, err := p.tls()
 	if err == nil && configuration != nil {
 		conn, err = handshake(ctx, raw, endpoint, configuration)
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // TLSFiles are PEM files that are looked at for each new connection, and read again when one of them has changed. Files that
-// cannot be read, or do not fit together (one is replaced after the other), leave what was good before in use. One value may be
-// shared by many pools.
+// cannot be read, or do not fit together (one is replaced after the other), leave what was good before in use, and Options.Logger is
+// told once. One value may be shared by many pools.
 type TLSFiles struct {
 	CA   string // who signs the servers' certificates; empty: those that the system trusts
 	Cert string // ours, with what stands between it and its CA; empty: none
@@ -32,15 +32,23 @@ type mark struct {
 }
 
 // tls is the configuration for the next connection; nil without TLS.
-func (o *Options) tls() (*tls.Config, error) {
-	if o.TLSFiles == nil {
-		return o.TLS, nil
+func (p *Pool) tls() (*tls.Config, error) {
+	if p.options.TLSFiles == nil {
+		return p.options.TLS, nil
 	}
-	return o.TLSFiles.complete(o.TLS)
+	c, stale, err := p.options.TLSFiles.complete(p.options.TLS)
+	if was := p.certificates.Swap(stale != nil); was != (stale != nil) {
+		if stale != nil {
+			p.options.Logger.Warn("certificates cannot be read, the last good ones stay", "err", stale)
+		} else {
+			p.options.Logger.Info("certificates are good again")
+		}
+	}
+	return c, err
 }
 
-// complete is the configuration with the certificates that are in the files now.
-func (f *TLSFiles) complete(base *tls.Config) (*tls.Config, error) {
+// complete is the configuration with the certificates that are in the files now, or those that were, with the reason why they are stale.
+func (f *TLSFiles) complete(base *tls.Config) (c *tls.Config, stale, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	marks, err := f.marks()
@@ -50,9 +58,9 @@ func (f *TLSFiles) complete(base *tls.Config) (*tls.Config, error) {
 		}
 	}
 	if !f.loaded {
-		return nil, fmt.Errorf("TLS files: %w", err)
+		return nil, nil, fmt.Errorf("TLS files: %w", err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	c = &tls.Config{MinVersion: tls.VersionTLS12}
 	if base != nil {
 		c = base.Clone()
 	}
@@ -62,7 +70,7 @@ func (f *TLSFiles) complete(base *tls.Config) (*tls.Config, error) {
 	if f.own != nil {
 		c.Certificates = f.own
 	}
-	return c, nil
+	return c, err, nil
 }
 
 func (f *TLSFiles) marks() (marks [3]mark, err error) {

@@ -1,6 +1,7 @@
 package thriftclient_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,10 +10,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,9 +118,10 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 		save(t, files.Key, key)
 	}
 	renew("first")
+	var lines bytes.Buffer
 	connect := func() string {
 		t.Helper()
-		p := open(t, thriftclient.Options{TLSFiles: files, Warm: -1}, s.Addr())
+		p := open(t, thriftclient.Options{TLSFiles: files, Warm: -1, Logger: slog.New(slog.NewTextHandler(&lines, nil))}, s.Addr())
 		mustEcho(t, p)
 		<-time.After(5 * time.Millisecond) // so that the idle connection is looked at: TLS has said something meanwhile
 		mustEcho(t, p)
@@ -137,6 +141,9 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	save(t, files.Cert, []byte("half of it"))
 	if who := connect(); who != "the second one" {
 		t.Errorf("the server sees %q while the certificate is being replaced", who)
+	}
+	if !strings.Contains(lines.String(), "certificates cannot be read") {
+		t.Errorf("nobody was told: %s", &lines)
 	}
 }
 
