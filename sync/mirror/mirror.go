@@ -70,6 +70,10 @@ type Changes interface {
 	Changes(ctx context.Context) iter.Seq2[[]registry.Pointer, error]
 }
 
+// Connected is what a Registry may offer to those who are about to write: whether there is a connection now. One that has just been lost is
+// not fresh, whenever it answered last.
+type Connected interface{ Connected() bool }
+
 // Bodies is where published bodies live, by key, immutable.
 type Bodies interface {
 	// Put stores a body; the same bytes again are fine, other bytes under the same key are ErrExist.

@@ -33,13 +33,19 @@ func (m *Mirror) Reach() error {
 func (m *Mirror) reach(s side) {
 	m.health.inquiry[s] <- struct{}{} // at most reachTimeout
 	defer func() { <-m.health.inquiry[s] }()
-	if m.health.fresh(s) {
+	if m.health.fresh(s) && !m.cutOff(s) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), reachTimeout)
 	defer cancel()
 	m.outcome(s, m.call(ctx, s))
 	m.health.touch(s)
+}
+
+// cutOff says that the connection to s is gone, though nobody has called in vain yet.
+func (m *Mirror) cutOff(s side) bool {
+	c, ok := m.registry.(Connected)
+	return s == registrySide && ok && !c.Connected() && m.health.lost(s) == nil
 }
 
 // touch notes that s was asked, with or without an answer.

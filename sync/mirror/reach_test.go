@@ -74,6 +74,25 @@ func TestReachAsksNobodyWhoHasJustAnswered(t *testing.T) {
 	})
 }
 
+// The connection to the registry has just gone, and nobody has called in vain yet: the first writer is told when he opens, and the next
+// ones do not wait.
+func TestTheFirstWriterAfterTheConnectionWentIsToldBeforehand(t *testing.T) {
+	inWorld(t, func(w *world) {
+		m := w.boot("a", follows(web))
+		w.passes(time.Minute)
+		w.must(m.Reach())
+		mend := m.wire.unplug()
+		defer mend()
+		m.wire.set(func(c *wire) { c.gone = true })
+		w.is(m.Reach(), registry.ErrUnreachable)
+		started := time.Now()
+		w.is(m.Reach(), registry.ErrUnreachable)
+		if took := time.Since(started); took != 0 {
+			w.Errorf("the next one waited %v", took)
+		}
+	})
+}
+
 // Of a store of bodies that has said nothing since the start nobody is told that it is there; the first answer says so, though nobody
 // has anything to fetch or to store.
 func TestAStoreThatWasNotHeardOfIsNotSaidToBeThere(t *testing.T) {

@@ -14,9 +14,13 @@ import (
 type plain struct {
 	Registry
 	accepting
+	connecting
 }
 
-type accepting interface{ Acceptances }
+type (
+	accepting  interface{ Acceptances }
+	connecting interface{ Connected }
+)
 
 type wire struct {
 	*embedded.Registry
@@ -24,6 +28,7 @@ type wire struct {
 	mu      sync.Mutex
 	cut     chan struct{}             // closed when the wire is mended; nil: it is whole
 	silent  bool                      // the registry never answers, the bodies do
+	gone    bool                      // and so is the connection, as the registry's client knows
 	deaf    bool                      // feeds yield nothing after the first state
 	untold  map[registry.Pointer]bool // followed names of which Changes has not told
 	fetch   func(key string) error
@@ -40,6 +45,12 @@ func (c *wire) set(f func(c *wire)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f(c)
+}
+
+func (c *wire) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.gone
 }
 
 func (c *wire) unplug() (plug func()) {

@@ -112,7 +112,7 @@ func (w *world) assemble(name string, o Options) *machine {
 	o.Host, o.MaxVersions = cmp.Or(o.Host, name), cmp.Or(o.MaxVersions, -1)
 	var reg Registry = m.wire
 	if w.feeds {
-		reg = plain{m.wire, m.wire}
+		reg = plain{m.wire, m.wire, m.wire}
 	}
 	m.Mirror = New(reg, m.wire, m.disk, o)
 	w.Cleanup(m.halt)
