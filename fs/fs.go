@@ -143,6 +143,8 @@ type FS struct {
 	ending chan struct{} // closed when this server answers no more
 	swaps  swaps
 
+	appending turns
+
 	background sync.WaitGroup // publications and announcements under way
 }
 

@@ -324,6 +324,8 @@ func (v *versions) killBeside(t *rapid.T) {
 	<-time.After(time.Duration(wait) * time.Millisecond)
 	v.killNow(t)
 	err := <-ended
+	// What was committed before the kill and not announced is seen once the next server has announced it: by then it is one or the other.
+	eventually(v.m.t, "what the dead server has left is announced", func() bool { return v.m.tryOrder("/quiet", "") == nil })
 	got, readErr := os.ReadFile(v.path())
 	switch {
 	case readErr != nil:

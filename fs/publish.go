@@ -25,8 +25,6 @@ const (
 const (
 	// checkTimeout bounds the question whether a body would do, while its writer is still at it.
 	checkTimeout = 2 * time.Second
-	// maxRebases is how often an append that lost a race is tried again on the new current version.
-	maxRebases = 16
 	// cancelPoll is how often an interrupted caller is asked whether it is dying.
 	cancelPoll = 20 * time.Millisecond
 )
@@ -80,12 +78,11 @@ func (f *FS) publish(ctx context.Context, d *draft, gesture uint64) (disk.Entry,
 	tail := p.Body[min(d.start0, int64(len(p.Body))):]
 	d.mu.Unlock()
 
-	e, err := f.o.Publish(ctx, p)
-	for try := 0; appended && errors.Is(err, registry.ErrConflict) && try < maxRebases; try++ {
-		a.rebased = true
-		if p, err = f.rebase(d, p, tail); err == nil {
-			e, err = f.o.Publish(ctx, p)
-		}
+	var e disk.Entry
+	if appended {
+		e, err = f.append(ctx, d, &p, tail, &a)
+	} else {
+		e, err = f.o.Publish(ctx, p)
 	}
 
 	d.mu.Lock()
@@ -121,23 +118,6 @@ func (f *FS) publication(d *draft, file disk.File, gesture uint64) (Publication,
 	}
 	if file.Kind == registry.Decider {
 		return f.decision(p, file)
-	}
-	return p, nil
-}
-
-// rebase puts what was appended behind the version that won the race.
-func (f *FS) rebase(d *draft, p Publication, tail []byte) (Publication, error) {
-	current, ok := f.store.Current(d.file)
-	if !ok {
-		return p, fmt.Errorf("append to %s: %w", d.file, registry.ErrNotExist)
-	}
-	body, err := f.bodies.content(current.Stamp)
-	if err != nil {
-		return p, fmt.Errorf("append to %s: %w", d.file, err)
-	}
-	p.Body, p.Base = append(body, tail...), current.Version
-	if int64(len(p.Body)) > f.o.MaxBody {
-		return p, fmt.Errorf("%d bytes, at most %d: %w", len(p.Body), f.o.MaxBody, registry.ErrTooLarge)
 	}
 	return p, nil
 }

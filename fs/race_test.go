@@ -29,13 +29,13 @@ func TestLostRace(t *testing.T) {
 func TestAppendsNeverLoseEachOther(t *testing.T) {
 	m := start(t)
 	m.order("/hold?name="+aConfig, "30ms")
-	out, err := m.shell(`for i in 1 2 3 4 5; do ( echo $i >> $f ) & done; wait`)
+	out, err := m.shell(`for i in {1..40}; do ( echo $i >> $f ) & done; wait`)
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	lines := strings.Fields(m.read("config/" + aConfig))
-	if len(lines) != 6 {
-		t.Errorf("%d lines of 6: %q", len(lines), lines)
+	if len(lines) != 41 {
+		t.Errorf("%d lines of 41: %q", len(lines), lines)
 	}
 }
 
