@@ -16,7 +16,7 @@ func TestKeysOfTheJSON(t *testing.T) {
 	for _, v := range []any{
 		monitorStatus{}, machineStatus{}, s3Status{}, nameStatus{}, listedName{}, knownName{}, dependencyStatus{}, publishRecord{},
 		createRequest{}, created{}, published{}, tried{}, memberRequest{}, apiError{}, waited{}, member{}, treeNode{}, dependencyPath{},
-		setValue{}, build{}, accepted{}, acceptRequest{}, acceptance{}, serversetStatus{}, holdStatus{}, acceptedStatus{}, serversetMember{}, removed{},
+		setValue{}, build{}, accepted{}, acceptRequest{}, acceptance{}, serversetStatus{}, holdStatus{}, acceptedStatus{}, serversetMember{}, removed{}, reported{},
 	} {
 		keys = append(keys, keysOf(reflect.TypeOf(v), reflect.TypeOf(v).Name())...)
 	}

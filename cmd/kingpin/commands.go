@@ -7,7 +7,7 @@ import (
 
 // commands is the command line: all verbs, in the order of help.
 func commands() []command {
-	return slices.Concat(machineCommands(), nameCommands(), removeCommands(), []command{metaconfigCommand()}, []command{watchCommand()}, deciderCommands(), fleetCommands(),
+	return slices.Concat(machineCommands(), []command{debugCommand()}, nameCommands(), removeCommands(), []command{metaconfigCommand()}, []command{watchCommand()}, deciderCommands(), fleetCommands(),
 		[]command{registerCommand()}, dependencyCommands(), shellCommands(), hiddenCommands())
 }
 

@@ -30,6 +30,8 @@ import (
 //	POST   /v1/names/NAME/accept                  acceptRequest: believes what the registry shows of a serverset -> acceptance
 //	GET    /v1/serversets                         []serversetStatus: those followed here
 //	GET    /v1/publishes                          []publishRecord
+//	GET    /v1/registrations                      []registrationStatus
+//	GET    /v1/stacks                             what each goroutine does, as text
 //	POST   /v1/names                              createRequest -> created
 //	PUT    /v1/names/NAME                         the bytes of a new version -> published
 //	           ?message=TEXT &base=VERSION &force=1 &try=1 (check only)
@@ -58,6 +60,8 @@ func (s *server) routes() http.Handler {
 		"GET /v1/names/{name}/metaconfig":         s.getMetaconfig,
 		"PUT /v1/names/{name}/metaconfig":         s.changing(s.putMetaconfig),
 		"POST /v1/names/{name}/accept":            s.postAcceptance,
+		"GET /v1/registrations":                   func(*http.Request) (any, error) { return s.registrations(), nil },
+		"GET /v1/stacks":                          getStacks,
 		"GET /v1/publishes":                       func(*http.Request) (any, error) { return s.publishes.list(), nil },
 		"POST /v1/names":                          s.changing(s.postName),
 		"DELETE /v1/names/{name}":                 s.changing(s.deleteName),

@@ -44,12 +44,7 @@ func (x *examination) found(check, state, do, format string, args ...any) {
 
 func runDoctor(ctx context.Context, inv *invocation) error {
 	x := inv.examine(ctx)
-	for _, check := range []func(*examination){
-		(*examination).kernel, (*examination).mounted, (*examination).monitor, (*examination).registry, (*examination).s3,
-		(*examination).followed, (*examination).clock, (*examination).permissions, (*examination).disk,
-	} {
-		check(x)
-	}
+	x.look()
 	var names []string
 	worst := error(nil)
 	for _, f := range x.findings {
@@ -64,6 +59,16 @@ func runDoctor(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	return worst
+}
+
+// look checks all there is.
+func (x *examination) look() {
+	for _, check := range []func(*examination){
+		(*examination).kernel, (*examination).mounted, (*examination).monitor, (*examination).registry, (*examination).s3,
+		(*examination).followed, (*examination).clock, (*examination).permissions, (*examination).disk,
+	} {
+		check(x)
+	}
 }
 
 // examine asks the monitor everything once.

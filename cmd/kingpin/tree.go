@@ -89,8 +89,8 @@ func (t *tree) find(ctx context.Context, a asked) error {
 			return nil
 		}
 		if errors.Is(dead, registry.ErrTimeout) {
-			return hint(dead, "what is wrong: kingpin doctor", // every other look at it would hang too
-				"a server that hangs is replaced within half a minute; if it is not: systemctl restart kingpin")
+			return hint(dead, // every other look at it would hang too
+				"a server that hangs is replaced within half a minute; if it is not: systemctl restart kingpin", "what is wrong: kingpin doctor")
 		}
 	}
 	if t.askSocket(ctx, a) {
