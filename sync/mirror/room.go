@@ -21,9 +21,11 @@ func (m *Mirror) room(size int) error {
 		free = fs.Bfree // a part of it is kept for root
 	}
 	left, need := free*uint64(fs.Bsize), uint64(size)+spareRoom
-	if left >= need && (fs.Files == 0 || fs.Ffree > 0) {
-		return nil
+	switch {
+	case left < need:
+		return fmt.Errorf("%s has %d KiB left, this needs %d: %w", m.store.Dir(), left>>10, need>>10, syscall.ENOSPC)
+	case fs.Files > 0 && fs.Ffree == 0:
+		return fmt.Errorf("%s has no room for another file: %w", m.store.Dir(), syscall.ENOSPC)
 	}
-	return fmt.Errorf("%s has %d KiB and %d files left, this needs %d KiB and a file: %w",
-		m.store.Dir(), left>>10, fs.Ffree, need>>10, syscall.ENOSPC)
+	return nil
 }
