@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"time"
@@ -14,7 +15,7 @@ const lostIDs = 1 << 16
 // unlisted finds what the journal should say and does not. A plain file is put in place after its commit only, and it is a body
 // whose stamp is its mtime: so one that is newer than the index knows was committed, and lost with part of the journal. Its version
 // and author are lost too, so it has to be fetched again; until then its bytes are the best there are.
-func (s *Store) unlisted() (lost []op) {
+func (s *Store) unlisted() (lost []put) {
 	for _, kind := range kinds {
 		err := eachName(s.dir.path("files", kind.String()), func(name string) {
 			if e, ok := s.unlistedFile(File{kind, name}); ok {
@@ -46,14 +47,15 @@ func (s *Store) unlistedFile(f File) (Entry, bool) {
 		s.log.Warn("plain file not adopted", "path", s.dir.plain(f), "err", err)
 		return Entry{}, false
 	}
+	if len(bytes.Trim(data, "\x00")) == 0 {
+		return Entry{}, false // it may be what a power cut has left of a body
+	}
 	return Entry{File: f, Stamp: stamp, Size: int64(len(data)), SHA256: registry.Sum(data)}, true
 }
 
-// adopt makes up for a journal that lost something. It is written anew, and the damaged one kept in quarantine.
-func (s *Store) adopt(lost []op) error {
-	for _, o := range lost {
-		o.apply(s.index)
-	}
+// adopt makes up for a journal that lost something, of which so much was found again. It is written anew, and the damaged one kept in
+// quarantine.
+func (s *Store) adopt(found int) error {
 	// What the lost part allotted must not be allotted again.
 	_ = eachName(s.dir.bodies(), func(name string) {
 		if stamp, err := parseStamp(name); err == nil && stamp <= maxStamp {
@@ -64,7 +66,7 @@ func (s *Store) adopt(lost []op) error {
 		s.index.saw(Stamp(0).after(info.ModTime().Add(time.Second)))
 	}
 	s.index.id += lostIDs
-	s.log.Error("journal damaged", "path", s.dir.journal(), "found_again", len(lost), "do", "check the disk")
+	s.log.Error("journal damaged", "path", s.dir.journal(), "found_again", found, "do", "check the disk")
 	if s.readOnly != nil {
 		return nil
 	}

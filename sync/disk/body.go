@@ -18,15 +18,20 @@ import (
 // on the same file system too.
 const fewBodies = 4
 
-// writeBodies makes bodies durable under their stamps. Nobody names them yet.
-func (s *Store) writeBodies(bodies []put) error {
+// writeBodies writes bodies under their stamps, and makes those durable that the journal does not carry. Nobody names them yet.
+func (s *Store) writeBodies(bodies []put, contents []content) error {
+	left := len(bodies) - len(contents)
 	for _, o := range bodies {
-		if err := writeBody(s.dir.body(o.entry.Stamp), o.entry.Stamp, o.data, len(bodies) <= fewBodies); err != nil {
+		durable := left <= fewBodies && (len(contents) == 0 || len(o.data) > smallBody)
+		if err := writeBody(s.dir.body(o.entry.Stamp), o.entry.Stamp, o.data, durable); err != nil {
 			return fmt.Errorf("write body of %s: %w", o.entry.File, err)
 		}
 		s.step(stepBody)
 	}
-	if len(bodies) <= fewBodies {
+	if left == 0 {
+		return nil
+	}
+	if left <= fewBodies {
 		if err := s.bodies.Sync(); err != nil {
 			return fmt.Errorf("sync bodies: %w", err)
 		}

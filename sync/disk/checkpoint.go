@@ -13,10 +13,18 @@ const minGrowth = 256 << 10
 const checkpointRecord = 64 << 10
 
 // grown says whether the journal holds so much of the past that it should be written anew.
-func (j *journal) grown() bool { return j.size-j.base > max(minGrowth, j.base) }
+func (s *Store) grown() bool {
+	return s.journal.size-s.journal.base > max(minGrowth, s.journal.base) || s.unsynced.count > maxCarried
+}
 
-// checkpoint writes the journal anew, so that it holds the present alone. The caller holds writing.
+// checkpoint writes the journal anew, so that it holds the present alone. The bodies that it carried must do without it by then.
+// The caller holds writing.
 func (s *Store) checkpoint() error {
+	s.unsynced.count = 0 // or every commit would try again
+	if err := s.syncBodies(); err != nil {
+		s.journal.base = s.journal.size
+		return fmt.Errorf("write journal anew: %w", err)
+	}
 	s.mu.RLock()
 	content, heard := s.index.checkpoint(), len(s.heard)
 	s.mu.RUnlock()

@@ -31,9 +31,11 @@ func crashing(t *testing.T, dir string, n int, write func(s *Store)) (at step) {
 	}
 	<-s.repaired
 	defer func() {
+		s.writing.Lock()
 		s.mu.Lock()
 		s.closed = true
 		s.mu.Unlock()
+		s.writing.Unlock()
 		close(s.done)
 		<-s.kept
 		s.release()

@@ -25,7 +25,7 @@ func (f File) validate() error {
 	switch {
 	case f.Kind < registry.Config || f.Kind > registry.Decider:
 		return fmt.Errorf("file of kind %d: %w", f.Kind, registry.ErrInvalid)
-	case f.Name == "", f.Name[0] == '.', len(f.Name) > maxName, strings.ContainsAny(f.Name, "/\x00"):
+	case f.Name == "", f.Name[0] == '.', len(f.Name) > maxName, strings.ContainsAny(f.Name, "/\x00"), isCarrier(f):
 		return fmt.Errorf("file name %.80q: %w", f.Name, registry.ErrInvalid)
 	}
 	return nil

@@ -85,7 +85,7 @@ func TestTheJournalStaysSmall(t *testing.T) {
 	eventually(t, func() bool {
 		s.writing.Lock()
 		defer s.writing.Unlock()
-		return !s.journal.grown()
+		return !s.grown()
 	})
 	s = reopen(t, s, Options{})
 	if s.journal.size > 2*minGrowth {

@@ -102,6 +102,7 @@ func FuzzRecord(f *testing.F) {
 		{put{entry: e}, put{entry: other, restored: true}, drop{5}, told{e.File, 6}},
 		{put{entry: e}, retitle{file: e.File, version: "2"}, damage{e.File}, remove{file: e.File, stamp: 9, told: 3}},
 		{mark{7, 5000}, graphChange{delta: diff(Graph{}, g)}, graphChange{told: true, delta: diff(g, Graph{})}, complete{}},
+		{put{entry: e}, content{5, []byte("body...")}},
 	} {
 		var payload []byte
 		for _, o := range ops {

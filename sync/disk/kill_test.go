@@ -52,8 +52,10 @@ func killedChild(dir string) error {
 	}
 }
 
-// wholeBody says its number at both ends and everywhere between.
-func wholeBody(n int) []byte { return []byte(strings.Repeat(fmt.Sprintf("%d\n", n), 500+n%7*400)) }
+// wholeBody says its number at both ends and everywhere between. Some are more than the journal carries.
+func wholeBody(n int) []byte {
+	return []byte(strings.Repeat(fmt.Sprintf("%d\n", n), 500+n%7*400+n%3*5000))
+}
 
 // A process that commits is killed at any moment: what it was told is committed is there, whole, and nothing else is.
 func TestAcknowledgedCommitsSurviveKill(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -29,7 +30,7 @@ func TestAnyHistoryOfCallsSurvivesRestarts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := Options{Logger: quiet, Keep: 1}
+		o := Options{Logger: quiet, Keep: 1, sync: time.Hour}
 		s := openAt(t, dir, o)
 		m := &model{
 			text: map[File]string{}, order: map[File]registry.Order{}, old: map[File][]string{}, told: map[File]bool{},
@@ -107,6 +108,25 @@ func TestAnyHistoryOfCallsSurvivesRestarts(t *testing.T) {
 				if after := s.index.checkpoint(); len(before) != len(after) {
 					rt.Fatalf("a checkpoint would have %d bytes instead of %d", len(after), len(before))
 				}
+			},
+			"power cut": func(rt *rapid.T) {
+				s.writing.Lock()
+				carried := slices.Sorted(maps.Keys(s.unsynced.stamps))
+				s.writing.Unlock()
+				bodies := map[Stamp][]byte{}
+				for _, stamp := range carried {
+					if v := s.index.versions[stamp]; v != nil && !v.lost {
+						bodies[stamp], _ = os.ReadFile(s.dir.body(stamp))
+					}
+				}
+				s.Close()
+				for stamp, b := range bodies {
+					way := rapid.SampledFrom(slices.Sorted(maps.Keys(cuts))).Draw(rt, "left of it")
+					if err := cuts[way](s.dir.body(stamp), b, stamp); err != nil {
+						rt.Fatal(err)
+					}
+				}
+				s = openAt(t, dir, o)
 			},
 			"rewrite": func(rt *rapid.T) {
 				if err := rewrite(s); err != nil {

@@ -171,8 +171,13 @@ func (d *decoder) op() op {
 		o.restored = d.byte() != 0
 		return o
 	case opRetitle:
+		f := d.rawFile()
+		if isCarrier(f) {
+			return d.content()
+		}
+		d.check(f)
 		return retitle{
-			file: d.file(), version: registry.Version(d.string()), order: registry.Order(d.int()),
+			file: f, version: registry.Version(d.string()), order: registry.Order(d.int()),
 			author: d.string(), message: d.string(), published: d.time(),
 		}
 	case opRemove:
@@ -240,11 +245,17 @@ func (d *decoder) string() string {
 }
 
 func (d *decoder) file() File {
-	f := File{Kind: registry.Kind(d.byte()), Name: d.string()}
+	f := d.rawFile()
+	d.check(f)
+	return f
+}
+
+func (d *decoder) rawFile() File { return File{Kind: registry.Kind(d.byte()), Name: d.string()} }
+
+func (d *decoder) check(f File) {
 	if f.validate() != nil {
 		d.failed = true
 	}
-	return f
 }
 
 func (d *decoder) checksum() (sum registry.Checksum) {

@@ -14,8 +14,10 @@ import (
 func (s *Store) stage(e Entry) error {
 	staged := s.dir.staged(e.Stamp)
 	err := os.Link(s.dir.body(e.Stamp), staged)
-	if errors.Is(err, fs.ErrExist) {
-		err = nil
+	if errors.Is(err, fs.ErrExist) { // a crash has left it: it need not be the same file
+		if err = os.Remove(staged); err == nil {
+			err = os.Link(s.dir.body(e.Stamp), staged)
+		}
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EMLINK) {
 		err = copyBody(s.dir.body(e.Stamp), staged, e.Stamp) // a file system without hard links

@@ -1,11 +1,13 @@
 package disk
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,16 +78,20 @@ func (i image) cut(t *testing.T) string {
 func TestAPowerCutAtAnyStepLosesNothingAcknowledged(t *testing.T) {
 	i := newImage(t)
 	var at func(step)
-	s := openAt(t, filepath.Join(i.mount, "state"), Options{step: func(now step) {
+	s := openAt(t, filepath.Join(i.mount, "state"), Options{sync: time.Hour, step: func(now step) {
 		if at != nil {
 			at(now)
 		}
 	}})
 	<-s.repaired
 	a, b := config("config.a"), config("config.b")
-	var many []Commit
+	large := bytes.Repeat([]byte("large"), smallBody)
+	var many, manyLarger []Commit
 	for n := range fewBodies + 1 {
 		many = append(many, Commit{File: config(fmt.Sprint("config.n", n)), Order: 1, Body: fmt.Append(nil, n)})
+	}
+	for n := range fewBodies + 1 { // together more than a record carries
+		manyLarger = append(manyLarger, Commit{File: config(fmt.Sprint("config.n", n)), Order: 2, Body: large[:smallBody]})
 	}
 	before := i.cut(t)
 	write := func(commits ...Commit) func() error {
@@ -98,8 +104,11 @@ func TestAPowerCutAtAnyStepLosesNothingAcknowledged(t *testing.T) {
 		{write(Commit{File: a, Order: 1, Body: []byte("a1")}), true},
 		{write(Commit{File: a, Order: 2, Body: []byte("a2")}, Commit{File: b, Order: 1, Body: []byte("b1")}), true},
 		{write(many...), true},
+		{write(Commit{File: config("config.large"), Order: 1, Body: large}, Commit{File: b, Order: 2, Body: []byte("b2")}), true},
+		{write(manyLarger...), true},
 		{func() error { return s.SetGraph(edges{"web.dep": {registry.Edge(a.Name)}}) }, true},
 		{func() error { return s.Remove(a) }, true},
+		{write(Commit{File: config("config.new"), Order: 3, Body: []byte("a name that ext4 takes its time for")}), true},
 		{func() error { return rewrite(s) }, true},
 		{func() error { return s.Drop(s.Expired()[0].Stamp) }, false}, // if it is forgotten, it expires again
 	} {

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,7 @@ type Options struct {
 
 	now  func() time.Time // default: time.Now
 	step func(step)       // called at each step of a write; tests end the store there
+	sync time.Duration    // default: syncDelay
 }
 
 // Store is an open state directory. All methods may be called by many goroutines. Those that only look never wait for the disk.
@@ -30,6 +32,7 @@ type Store struct {
 	log    *slog.Logger
 	now    func() time.Time
 	step   func(step)
+	delay  time.Duration // how long a body may be durable in the journal only
 	lock   *os.File
 	bodies *os.File // the directory, to make names in it durable
 
@@ -41,6 +44,8 @@ type Store struct {
 	writing sync.Mutex // held by whoever changes the directory, while it does
 	journal journal
 	lagging map[File]struct{} // the plain file is not what the index says
+
+	unsynced unsynced
 
 	readOnly error         // why nothing can be written; set by Open
 	kick     chan struct{} // there is something for upkeep
@@ -63,6 +68,7 @@ func Open(dir string, o Options) (*Store, error) {
 		log:     o.Logger,
 		now:     o.now,
 		step:    o.step,
+		delay:   cmp.Or(o.sync, syncDelay),
 		lagging: map[File]struct{}{},
 		feeds:   map[*feed]struct{}{},
 		done:    make(chan struct{}),
@@ -143,12 +149,16 @@ func (s *Store) load(exists bool) error {
 	}
 	s.journal.file = file
 	d := &decoder{intern: map[string]string{}}
+	var contents []content
 	found, err := readJournal(file, func(payload []byte, end int64) error {
 		ops, err := d.ops(payload)
 		for _, o := range ops {
 			o.apply(s.index)
-			if _, ok := o.(complete); ok {
-				s.journal.base = end
+			switch o := o.(type) {
+			case complete:
+				s.journal.base, contents = end, nil
+			case content:
+				contents = append(contents, o)
 			}
 		}
 		return err
@@ -160,11 +170,20 @@ func (s *Store) load(exists bool) error {
 	s.index.told = newGraph(s.index.told.Dirs)
 	s.journal.size = found.end
 	whole := found.end > 0 && found.damaged == 0 && found.torn == 0
+	var lost []put
+	if !whole && exists {
+		lost = s.unlisted() // before restore, which puts plain files in place
+	}
+	for _, o := range lost {
+		o.apply(s.index)
+		s.unsynced.add(o.entry.Stamp, s.delay)
+	}
+	s.restore(contents)
 	if whole || !exists {
 		return nil
 	}
-	if lost := s.unlisted(); found.damaged > 0 || len(lost) > 0 {
-		return s.adopt(lost)
+	if found.damaged > 0 || len(lost) > 0 {
+		return s.adopt(len(lost))
 	}
 	if found.torn > 0 && s.readOnly == nil {
 		s.log.Info("journal ends in a write that a crash cut short", "path", s.dir.journal(), "bytes", found.torn)

@@ -34,21 +34,23 @@ func (s *Store) upkeep() {
 	s.sweepQuarantine()
 	close(s.repaired)
 	for {
-		var retry <-chan time.Time
+		var due <-chan time.Time
 		var timer *time.Timer
-		if s.behind() {
-			timer = time.NewTimer(retryPlain)
-			retry = timer.C
+		if wait := s.behind(); wait > 0 {
+			timer = time.NewTimer(wait)
+			due = timer.C
 		}
 		select {
 		case <-s.done:
 		case <-s.kick:
-		case <-retry:
+		case <-due:
+			s.settleBodies()
 		}
 		if timer != nil {
 			timer.Stop()
 		}
 		if !s.tidyUp() {
+			s.settleBodies()
 			return
 		}
 	}
@@ -57,7 +59,7 @@ func (s *Store) upkeep() {
 // tidyUp does what has come up; false once the store is closed.
 func (s *Store) tidyUp() bool {
 	return s.alone(func() {
-		if s.journal.grown() {
+		if s.grown() {
 			if err := s.checkpoint(); err != nil {
 				s.log.Warn("journal goes on growing", "bytes", s.journal.size, "err", err)
 			}
@@ -80,11 +82,17 @@ func (s *Store) alone(f func()) bool {
 	return true
 }
 
-// behind says whether a plain file waits to be put in place.
-func (s *Store) behind() bool {
+// behind says how long what is left to be done may wait; 0: there is nothing.
+func (s *Store) behind() time.Duration {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	return len(s.lagging) > 0
+	switch {
+	case len(s.unsynced.stamps) > 0 && !s.unsynced.doubtful:
+		return max(time.Until(s.unsynced.due), 1)
+	case len(s.lagging) > 0:
+		return retryPlain
+	}
+	return 0
 }
 
 // wakeUpkeep makes upkeep look again.

@@ -14,7 +14,7 @@ type step string
 const (
 	stepPlanned   step = "planned"            // nothing was written
 	stepBody      step = "body written"       // once for each body
-	stepSynced    step = "bodies durable"     // nobody names them yet
+	stepSynced    step = "bodies durable"     // or to be carried by the journal; nobody names them yet
 	stepStaged    step = "plain files staged" // linked, one rename away from their place
 	stepAppended  step = "journal written"    // whole or torn
 	stepCommitted step = "journal durable"    // the commit point
@@ -96,17 +96,19 @@ func (s *Store) run(batch []*request) error {
 		return nil
 	}
 	s.step(stepPlanned)
-	if err := s.prepare(ops); err != nil {
+	contents := carried(ops)
+	if err := s.prepare(ops, contents); err != nil {
 		return fail(batch, errors.Join(err, s.undo(ops)))
 	}
 	binding := slices.ContainsFunc(ops, durable)
-	if err := s.journal.append(ops, binding, func() { s.step(stepAppended) }); err != nil {
+	if err := s.journal.append(withContents(ops, contents), binding, func() { s.step(stepAppended) }); err != nil {
 		if binding {
 			return fail(batch, errors.Join(err, s.undo(ops)))
 		}
 		// A full disk must not keep anybody from dropping what fills it.
 		s.log.Warn("journal is behind", "err", err)
 	}
+	s.carry(contents)
 	s.step(stepCommitted)
 	for _, r := range batch {
 		s.apply(r.ops)
@@ -114,7 +116,7 @@ func (s *Store) run(batch []*request) error {
 	s.step(stepApplied)
 	s.publish(ops)
 	s.sweep(ops)
-	if s.journal.grown() || len(s.lagging) > 0 {
+	if s.grown() || len(s.lagging) > 0 {
 		s.wakeUpkeep()
 	}
 	return nil
@@ -167,8 +169,8 @@ func (s *Store) apply(ops []op) {
 	}
 }
 
-// prepare makes the bodies durable and puts their plain files within one rename.
-func (s *Store) prepare(ops []op) error {
+// prepare writes the bodies, makes those durable that the journal will not carry, and puts their plain files within one rename.
+func (s *Store) prepare(ops []op, contents []content) error {
 	var bodies []put
 	last := map[File]Stamp{}
 	for _, o := range ops {
@@ -180,7 +182,7 @@ func (s *Store) prepare(ops []op) error {
 	if len(bodies) == 0 {
 		return nil
 	}
-	if err := s.writeBodies(bodies); err != nil {
+	if err := s.writeBodies(bodies, contents); err != nil {
 		return err
 	}
 	s.step(stepSynced)
