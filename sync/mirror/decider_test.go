@@ -97,11 +97,11 @@ func TestBodiesThatWentBadOnDiskAreFetchedAgain(t *testing.T) {
 			m.has(file, content)
 		}
 		m.halt()
+		m = w.boot("a", follows(web))
 		for file := range files {
 			// The body and the plain file are one: this is what a bad sector does to both.
 			w.must(os.WriteFile(filepath.Join(w.dir, "a", "files", file), []byte("rotten"), 0o644))
 		}
-		m = w.boot("a", follows(web))
 		for file := range files {
 			if e, ok := m.entry(file); ok {
 				if body, err := m.disk.OpenBody(e.Stamp); err == nil {
@@ -124,8 +124,8 @@ func TestBodyThatWentBadIsFetchedWithoutTheRegistry(t *testing.T) {
 		w.put(spam, "casino")
 		m := w.boot("a", follows(web))
 		m.halt()
-		w.must(os.WriteFile(filepath.Join(w.dir, "a", "files", "config", string(spam)), []byte("rotten"), 0o644))
 		m = w.assemble("a", follows(web))
+		w.must(os.WriteFile(filepath.Join(w.dir, "a", "files", "config", string(spam)), []byte("rotten"), 0o644))
 		m.wire.silent = true // the registry does not answer, the bodies do
 		m.run()
 		e, _ := m.entry("config/" + string(spam))
