@@ -109,15 +109,12 @@ func (f *fleet) joins(ctx context.Context, there *integration.Monitor, heard lis
 
 // crowd has ten thousand members join, a thousand a second, and then one more.
 func (f *fleet) crowd(ctx context.Context, there *integration.Monitor, heard listener) error {
-	server, err := there.Server()
-	if err != nil {
-		return err
-	}
 	path := there.Path("serverset", string(crowdSet))
-	before, _, err := cpuTime(there.Processes(), server)
+	ours, err := processes(there)
 	if err != nil {
 		return err
 	}
+	before := snapshot(ours)
 	started := time.Now()
 	if err := f.gather(ctx); err != nil {
 		return err
@@ -136,13 +133,10 @@ func (f *fleet) crowd(ctx context.Context, there *integration.Monitor, heard lis
 		}
 		lines = bytes.Count(content, []byte("\n"))
 	}
-	after, _, err := cpuTime(there.Processes(), server)
-	if err != nil {
-		return err
-	}
+	worked := snapshot(ours).since(before, time.Since(started))
 	f.add(row{what: fmt.Sprintf("discovery: %d joins at %.0f a second: the last one is in the file after", crowdSize, crowdSize/joined.Sub(started).Seconds()), ours: short(time.Since(joined))})
-	f.add(row{what: "  CPU of the machine that follows, of one core", ours: percent(float64(after-before) / float64(time.Since(started)))})
-	resident, err := residentBytes(server)
+	f.add(row{what: "  CPU of the machine that follows, of one core", ours: percent(worked.all().cpu)})
+	resident, err := residentBytes(ours["server"])
 	if err != nil {
 		return err
 	}

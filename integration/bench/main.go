@@ -39,11 +39,14 @@ func main() {
 		}
 		return
 	}
+	if os.Getenv(idleProgram) != "" {
+		doNothing()
+	}
 	b := &bench{}
 	flag.StringVar(&b.kingpin, "kingpin", "bin/kingpin", "the `binary` to measure")
 	flag.IntVar(&b.names, "names", 10_000, "`how many` configs a machine follows")
 	flag.IntVar(&b.rounds, "rounds", 5, "`how often` each figure is measured; the median counts")
-	flag.DurationVar(&b.idle, "idle", 30*time.Second, "`how long` to look at an idle monitor")
+	flag.DurationVar(&b.idle, "idle", time.Minute, "`how long` to look at an idle monitor")
 	flag.StringVar(&b.only, "only", "", "the `part` to measure: reads, publishes, scale, fleet, discovery, thrift or libraries")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,20 +35,31 @@ func (b *bench) scale(ctx context.Context) error {
 	many := strconv.Itoa(b.names) + " configs"
 	b.add(row{what: "restart with " + many + ", until the first read is served", ours: short(median(large.first)), budget: "300 ms"})
 	b.compare("restart with "+many+", until all were read once (bare: the plain files)", "", large.all, large.plain)
-	b.add(row{what: "memory of the server at " + many + " of 1 KB", ours: mebibytes(large.server), budget: "64 MiB"})
-	b.add(row{what: "memory of keeper and poker", ours: mebibytes(large.others)})
-	b.add(row{what: fmt.Sprintf("idle at %s, share of one core over %v", many, b.idle), ours: percent(large.idle), budget: "0.1 %"})
-	b.add(row{what: "  of it the server", ours: percent(large.serverIdle)})
+	b.add(row{what: "memory of the server at " + many + " of 1 KB", ours: mebibytes(large.memory["server"]), budget: "64 MiB"})
+	for _, role := range []string{"keeper", "poker"} {
+		b.add(row{what: "memory of the " + role + " (bare: a Go program that does nothing)", ours: mebibytes(large.memory[role]),
+			bare: mebibytes(large.bareMemory)})
+	}
+	for _, l := range []struct {
+		names string
+		life
+	}{{"1 config", small}, {many, large}} {
+		b.add(row{what: fmt.Sprintf("idle at %s, of one core over %v (bare: three programs that do nothing)", l.names, b.idle),
+			ours: l.idle.all().String(), bare: l.bareIdle.all().String(), budget: "0.1 %"})
+		for _, role := range roles {
+			b.add(row{what: "  of it the " + role, ours: l.idle[role].String(), bare: l.bareIdle[role].String()})
+		}
+	}
 	return nil
 }
 
 // life is what was seen of one state over several restarts.
 type life struct {
-	first, all     []time.Duration // since the start of the process
-	plain          []time.Duration // reading the plain files, all of them
-	server, others int64           // resident bytes
-	idle           float64         // of one core, all three processes
-	serverIdle     float64         // the server alone
+	first, all     []time.Duration  // since the start of the process
+	plain          []time.Duration  // reading the plain files, all of them
+	memory         map[string]int64 // resident bytes, by role
+	bareMemory     int64            // of a program that does nothing
+	idle, bareIdle stillness
 }
 
 // restarts makes a state of some configs and starts a monitor on it again and again. The last one is looked at.
@@ -97,7 +107,7 @@ func (l *life) restart(ctx context.Context, o integration.Options, configs int, 
 	if err := m.Ready(ctx); err != nil {
 		return err
 	}
-	if !last || configs == 1 {
+	if !last {
 		return nil
 	}
 	return l.look(ctx, m, idle)
@@ -105,34 +115,28 @@ func (l *life) restart(ctx context.Context, o integration.Options, configs int, 
 
 // look measures a monitor that has nothing to do.
 func (l *life) look(ctx context.Context, m *integration.Monitor, idle time.Duration) error {
-	if err := pause(ctx, idle/6); err != nil { // what follows the start is over
-		return err
-	}
-	server, err := m.Server()
+	bare, end, err := startBare()
 	if err != nil {
 		return err
 	}
-	for _, pid := range m.Processes() {
-		resident, err := residentBytes(pid)
-		if err != nil {
+	defer end()
+	if err := pause(ctx, idle/3); err != nil { // what follows the start is over
+		return err
+	}
+	ours, err := processes(m)
+	if err != nil {
+		return err
+	}
+	l.memory = map[string]int64{}
+	for role, pid := range ours {
+		if l.memory[role], err = residentBytes(pid); err != nil {
 			return err
 		}
-		if pid == server {
-			l.server = resident
-		} else {
-			l.others += resident
-		}
 	}
-	all, its, err := cpuTime(m.Processes(), server)
-	if err != nil {
+	if l.bareMemory, err = residentBytes(bare["keeper"]); err != nil {
 		return err
 	}
-	if err := pause(ctx, idle); err != nil {
-		return err
-	}
-	allAfter, itsAfter, err := cpuTime(m.Processes(), server)
-	l.idle = float64(allAfter-all) / float64(idle)
-	l.serverIdle = float64(itsAfter-its) / float64(idle)
+	l.idle, l.bareIdle, err = watchIdle(ctx, ours, bare, idle)
 	return err
 }
 
@@ -174,42 +178,11 @@ func readAll(dir string, configs int) (time.Time, error) {
 }
 
 func residentBytes(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
+	kilobytes := number(fmt.Sprintf("/proc/%d/status", pid), "VmRSS:")
+	if kilobytes == 0 {
+		return 0, fmt.Errorf("process %d has no VmRSS", pid)
 	}
-	for line := range strings.Lines(string(text)) {
-		if kilobytes, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, err := strconv.ParseInt(strings.Fields(kilobytes)[0], 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
-}
-
-// cpuTime is how long the threads of some processes have run, and those of one of them.
-func cpuTime(pids []int, one int) (sum, its time.Duration, err error) {
-	for _, pid := range pids {
-		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-		if err != nil {
-			return 0, 0, err
-		}
-		for _, task := range tasks {
-			text, err := os.ReadFile(task)
-			if err != nil {
-				continue // a thread that has just ended
-			}
-			ns, err := strconv.ParseInt(strings.Fields(string(text))[0], 10, 64)
-			if err != nil {
-				return 0, 0, err
-			}
-			sum += time.Duration(ns)
-			if pid == one {
-				its += time.Duration(ns)
-			}
-		}
-	}
-	return sum, its, nil
+	return kilobytes << 10, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
