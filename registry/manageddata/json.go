@@ -46,7 +46,8 @@ func (j *JSON[T]) Update(ctx context.Context, f func(*T) error) error {
 
 // Set replaces the value, even one that cannot be read.
 func (j *JSON[T]) Set(ctx context.Context, value T) error {
-	return j.change(ctx, &change[T]{blind: true, apply: func(T) (T, error) { return value, nil }})
+	value = copied(value)
+	return j.change(ctx, &change[T]{blind: true, apply: func(T) (T, error) { return copied(value), nil }})
 }
 
 // Clear makes the file empty, and insists on it.

@@ -85,12 +85,12 @@ func (l *List[T]) Update(ctx context.Context, f func([]T) ([]T, error)) error {
 
 // Add appends the items that are not in the list yet, each once, and says how many there were.
 func (l *List[T]) Add(ctx context.Context, values ...T) (added int, err error) {
-	values = slices.Clone(values)
+	values = copied(values)
 	count := 0
 	err = l.Update(ctx, func(now []T) ([]T, error) {
 		count = 0
 		there := indexed(now)
-		for _, v := range values {
+		for _, v := range copied(values) {
 			if !there.contains(v) {
 				there.all = append(there.all, v)
 				if hashable(v) {
@@ -124,8 +124,8 @@ func (l *List[T]) Remove(ctx context.Context, values ...T) (removed int, err err
 
 // Set replaces the whole list, even one that cannot be read.
 func (l *List[T]) Set(ctx context.Context, values []T) error {
-	values = slices.Clone(values)
-	return l.change(ctx, &change[[]T]{blind: true, apply: func([]T) ([]T, error) { return values, nil }})
+	values = copied(values)
+	return l.change(ctx, &change[[]T]{blind: true, apply: func([]T) ([]T, error) { return copied(values), nil }})
 }
 
 // Clear removes all items, and insists on it: a mount refuses whatever else makes a config small at one blow.

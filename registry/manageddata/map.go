@@ -54,19 +54,20 @@ func (m *Map[K, V]) Update(ctx context.Context, f func(map[K]V) error) error {
 
 // Put sets one value.
 func (m *Map[K, V]) Put(ctx context.Context, k K, v V) error {
-	return m.Update(ctx, func(values map[K]V) error { values[k] = v; return nil })
+	v = copied(v)
+	return m.Update(ctx, func(values map[K]V) error { values[k] = copied(v); return nil })
 }
 
 // PutAll sets several values in one version.
 func (m *Map[K, V]) PutAll(ctx context.Context, values map[K]V) error {
-	values = maps.Clone(values)
-	return m.Update(ctx, func(now map[K]V) error { maps.Copy(now, values); return nil })
+	values = copied(values)
+	return m.Update(ctx, func(now map[K]V) error { maps.Copy(now, copied(values)); return nil })
 }
 
 // Set replaces the whole map, even one that cannot be read.
 func (m *Map[K, V]) Set(ctx context.Context, values map[K]V) error {
-	values = maps.Clone(values)
-	return m.change(ctx, &change[map[K]V]{blind: true, apply: func(map[K]V) (map[K]V, error) { return maps.Clone(values), nil }})
+	values = copied(values)
+	return m.change(ctx, &change[map[K]V]{blind: true, apply: func(map[K]V) (map[K]V, error) { return copied(values), nil }})
 }
 
 // Remove removes keys. Those that are not there do not matter.

@@ -3,7 +3,6 @@ package manageddata
 import (
 	"context"
 	"iter"
-	"maps"
 	"slices"
 
 	"github.com/kingpinfs/kingpin/registry/follow"
@@ -69,9 +68,9 @@ func (m *MappedList[K, V]) Update(ctx context.Context, f func(map[K][]V) error) 
 
 // Add appends items to the list of k, which may be new.
 func (m *MappedList[K, V]) Add(ctx context.Context, k K, items ...V) error {
-	items = slices.Clone(items)
+	items = copied(items)
 	return m.Update(ctx, func(lists map[K][]V) error {
-		lists[k] = m.tidy(append(lists[k], items...))
+		lists[k] = m.tidy(append(lists[k], copied(items)...))
 		return nil
 	})
 }
@@ -97,17 +96,17 @@ func (m *MappedList[K, V]) Remove(ctx context.Context, k K, items ...V) error {
 
 // Set replaces the list of k.
 func (m *MappedList[K, V]) Set(ctx context.Context, k K, items []V) error {
-	items = slices.Clone(items)
-	return m.Update(ctx, func(lists map[K][]V) error { lists[k] = m.tidy(slices.Clone(items)); return nil })
+	items = copied(items)
+	return m.Update(ctx, func(lists map[K][]V) error { lists[k] = m.tidy(copied(items)); return nil })
 }
 
 // SetAll replaces all lists, even what cannot be read.
 func (m *MappedList[K, V]) SetAll(ctx context.Context, all map[K][]V) error {
 	tidied := make(map[K][]V, len(all))
 	for k, list := range all {
-		tidied[k] = m.tidy(slices.Clone(list))
+		tidied[k] = m.tidy(copied(list))
 	}
-	return m.change(ctx, &change[map[K][]V]{blind: true, apply: func(map[K][]V) (map[K][]V, error) { return maps.Clone(tidied), nil }})
+	return m.change(ctx, &change[map[K][]V]{blind: true, apply: func(map[K][]V) (map[K][]V, error) { return copied(tidied), nil }})
 }
 
 // RemoveList removes the lists of keys. Those that are not there do not matter.
