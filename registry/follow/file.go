@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -35,7 +36,7 @@ type File[T any] struct {
 	dir     *Dir
 	owned   bool // dir was opened for this file alone
 	closed  chan struct{}
-	closing atomic.Bool
+	once    sync.Once
 }
 
 // Snapshot is one version of the file. It never changes.
@@ -160,16 +161,15 @@ func (f *File[T]) Refresh(ctx context.Context) error {
 
 // Close ends the following and waits for it: afterwards nothing is parsed and Changed is not called. The last value stays. It does not wait for ever for a
 // system call that a dead mount never answers.
-func (f *File[T]) Close() error {
-	if f.closing.Swap(true) {
-		return nil
-	}
-	close(f.closed)
-	f.dir.remove(f.entry)
-	if f.owned {
-		return f.dir.Close()
-	}
-	return nil
+func (f *File[T]) Close() (err error) {
+	f.once.Do(func() { // whoever comes second waits, too
+		close(f.closed)
+		f.dir.remove(f.entry)
+		if f.owned {
+			err = f.dir.Close()
+		}
+	})
+	return err
 }
 
 // take makes a value of what was read. The Dir's loop calls it.
