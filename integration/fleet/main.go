@@ -204,7 +204,7 @@ func (f *fleet) invite(took time.Duration) {
 	fmt.Printf(`ZooKeeper %s, S3 %s, monitors on %s and %s, ready in %.1f s. Ctrl-C ends all of it. In another shell, try:
     inotifywait -q -m -e close_write --format 'b has %%f' %s/config &
     echo '{"hello": "fleet"}' > %s/config/%s
-    cat %s/config/%s ; kingpin status --mount %s
+    cat %s/config/%s ; bin/kingpin status --mount %s
 `, f.zookeeper.Addr, f.s3.Endpoint, a, b, took.Seconds(), b, a, name, b, name, b)
 }
 
