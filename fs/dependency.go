@@ -35,7 +35,7 @@ func (f *FS) unlinkMember(in *fuse.InHeader, c caller, dir disk.Dir, name string
 		path:    path,
 		caller:  c,
 	}
-	return f.edit(in.Pid, waiting, Edit{Kind: Unsubscribe, Dependency: dir.Name, Edge: link.Edge})
+	return denied(f.edit(in.Pid, waiting, Edit{Kind: Unsubscribe, Dependency: dir.Name, Edge: link.Edge}))
 }
 
 // editGone answers for what the graph does not hold any more: this thread's own request may have removed it.
@@ -197,7 +197,15 @@ func (f *FS) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Statu
 		path:    refused,
 		caller:  c,
 	}
-	return f.edit(in.Pid, waiting, Edit{Kind: DeleteDependency, Dependency: dir.Name})
+	return denied(f.edit(in.Pid, waiting, Edit{Kind: DeleteDependency, Dependency: dir.Name}))
+}
+
+// denied has rm -f say that a removal was refused: it takes EINVAL for a name that cannot exist, and so for success.
+func denied(status fuse.Status) fuse.Status {
+	if status == fuse.EINVAL {
+		return fuse.EPERM
+	}
+	return status
 }
 
 // removals are the latest removals of members and deciders by process: rm -rf x.dep would unsubscribe a fleet one unlink at a time.
@@ -208,10 +216,30 @@ const (
 	removalsWithin = 10 * time.Second
 )
 
+// noteReader notes that a process lists a dependency: rm -r, find -delete and their like do so before they remove all that is in it, and
+// rm of a name does not.
+func (f *FS) noteReader(process uint32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for other, when := range f.readers {
+		if now().Sub(when) > removalsWithin {
+			delete(f.readers, other)
+		}
+	}
+	f.readers[process] = now()
+}
+
 // mayRemoveMember refuses what looks like an accident.
 func (f *FS) mayRemoveMember(dep registry.Dependency, c caller) error {
 	if dep == registry.BaseDependency {
 		return fmt.Errorf("every machine follows %s; use kingpin dep rm: %w", dep, syscall.EPERM)
+	}
+	f.mu.Lock()
+	listed, ok := f.readers[c.process]
+	f.mu.Unlock()
+	if ok && now().Sub(listed) <= removalsWithin {
+		return fmt.Errorf("what removes all that it finds would unsubscribe everybody who has %s; rm its members by name, or use kingpin dep rm: %w",
+			dep, syscall.EPERM)
 	}
 	return f.mayRemove(c, "members", "kingpin dep rm")
 }

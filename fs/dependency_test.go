@@ -53,7 +53,8 @@ func TestDependenciesAreMadeAndDeletedAsDirectories(t *testing.T) {
 	m.shellFails(`mkdir $m/elsewhere.dep`, "File exists")
 	m.shellFails(`rmdir $m/config`, "Operation not permitted")
 	m.does(`mkdir $m/held.dep`)
-	m.shellFails(`rmdir $m/held.dep`, "Invalid argument")
+	m.shellFails(`rmdir $m/held.dep`, "Operation not permitted")
+	m.shellFails(`rm -rf $m/held.dep`, "Operation not permitted")
 	if got := m.read(".error/dep/held.dep"); !strings.Contains(got, "held.dep is in web.dep") {
 		t.Error(got)
 	}
@@ -118,6 +119,11 @@ func TestRmRfUnsubscribesNobodyByAccident(t *testing.T) {
 	m.wantSoon("web.dep/"+names[5], "x")
 	m.wantSoon("base.dep/"+aConfig, "first\n")
 	m.shellFails(`rm -rf $m/web.dep`, "Operation not permitted")
+	if left, err := os.ReadDir(m.path("web.dep")); err != nil || len(left) != 6 {
+		t.Errorf("%d members are left, %v, want 6", len(left), err)
+	}
+	m.shellFails(`find $m/web.dep -type l -delete`, "Operation not permitted")
+	m.shellFails(`cd $m/web.dep && rm `+strings.Join(names, " "), "Operation not permitted")
 	if left, err := os.ReadDir(m.path("web.dep")); err != nil || len(left) != 3 {
 		t.Errorf("%d members are left, %v, want 3", len(left), err)
 	}

@@ -26,6 +26,9 @@ func (f *FS) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut)
 	if !f.isDir(in.NodeId) {
 		return fuse.Status(syscall.ESTALE)
 	}
+	if _, ok := depByID(f.store.Graph(), in.NodeId); ok {
+		f.noteReader(threadGroup(in.Pid))
+	}
 	out.Fh = f.open(&handle{node: in.NodeId})
 	return fuse.OK
 }

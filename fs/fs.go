@@ -131,6 +131,7 @@ type FS struct {
 	wrote     map[disk.File]wrote  // who published last
 	own       map[ownEdit]time.Time
 	removals  removals
+	readers   map[uint32]time.Time // processes that have just listed a dependency
 
 	statusByID map[uint64]string
 	alive      uint64 // the node of aliveFile
@@ -197,6 +198,7 @@ func New(store *disk.Store, o Options) *FS {
 		deferrals:     map[uint32]*deferral{},
 		refusals:      map[uint64]*refusal{},
 		removals:      removals{},
+		readers:       map[uint32]time.Time{},
 		own:           map[ownEdit]time.Time{},
 		births:        map[place]*birth{},
 		wrote:         map[disk.File]wrote{},
