@@ -26,17 +26,18 @@ type hold struct {
 	File     string            `json:"file"`    // the name as it was typed
 	Handles  []uint64          `json:"handles"` // one a descriptor
 	Data     []byte            `json:"data"`    // the last complete value that was written
+	Skipped  uint64            `json:"skipped"` // where Written begins for those who have the file open: what was before it is forgotten
+	Written  []byte            `json:"written"` // what the file holds
 
 	registration Registration // nil: it is not wanted any more
 	caller       caller
 	created      time.Time
-	written      []byte // what the file holds
-	doubted      bool   // a server before this one made it, and the kernel was not asked yet
-	strikes      int    // how often in a row the kernel knew nothing of it
+	doubted      bool // a server before this one made it, and the kernel was not asked yet
+	strikes      int  // how often in a row the kernel knew nothing of it
 }
 
 // maxHoldData bounds what may be written to one, in bytes.
-const maxHoldData = 64 << 10
+const maxHoldData = 8 << 10
 
 // holds are all of them.
 type holds struct {
@@ -185,7 +186,7 @@ func (s *holds) pending(node uint64) bool {
 func (s *holds) content(h *hold) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return bytes.Clone(h.written)
+	return bytes.Clone(h.Written)
 }
 
 // maxRegisterDirs bounds how many directories of serversets that are not followed here are remembered.
@@ -232,33 +233,54 @@ func lastValue(written []byte) (value []byte, incomplete bool, err error) {
 	}
 }
 
+// place is where bytes are to be put into what a file of .register holds. A program may say something new every second for years, by one
+// descriptor: what lies behind the end follows on it, and when it becomes too much all but the last value is forgotten.
+func (s *holds) place(h *hold, offset uint64, size int, appends bool) (written []byte, skipped uint64, at int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	written, skipped = bytes.Clone(h.Written), h.Skipped
+	end := uint64(len(written))
+	switch {
+	case appends:
+		at = len(written)
+	case offset < skipped:
+		skipped, at = 0, int(min(offset, end))
+	case offset-skipped >= end:
+		skipped, at = offset-end, len(written)
+	default:
+		at = int(offset - skipped)
+	}
+	if at+size > maxHoldData && at == len(written) {
+		if _, incomplete, _ := lastValue(written); !incomplete {
+			skipped += end - uint64(len(h.Data))
+			written, at = bytes.Clone(h.Data), len(h.Data)
+		}
+	}
+	if at+size > maxHoldData {
+		err = fmt.Errorf("%s: %d bytes, at most %d: %w", h.Endpoint, at+size, maxHoldData, registry.ErrTooLarge)
+	}
+	return written, skipped, at, err
+}
+
 // writeHold takes what a holder says of itself. It counts as soon as it is complete, since shells report the errors of a write only.
 func (f *FS) writeHold(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	h, ok := f.holds.get(in.NodeId)
 	if !ok {
 		return 0, fuse.EIO
 	}
-	written := f.holds.content(h)
-	off := int(min(in.Offset, maxHoldData))
-	if in.Flags&syscall.O_APPEND != 0 {
-		off = len(written)
-	}
-	if off+len(data) > maxHoldData {
-		err := fmt.Errorf("%s: %d bytes, at most %d: %w", h.Endpoint, off+len(data), maxHoldData, registry.ErrTooLarge)
+	written, skipped, at, err := f.holds.place(h, in.Offset, len(data), in.Flags&syscall.O_APPEND != 0)
+	if err != nil {
 		return 0, f.refuse(registerPath(h.Name), f.caller(&in.InHeader), err)
 	}
-	if end := off + len(data); end > len(written) {
-		written = append(written, make([]byte, end-len(written))...)
-	}
-	copy(written[off:], data)
-	if err := f.tellHold(h, written); err != nil {
+	written = append(written[:at], append(bytes.Clone(data), written[min(at+len(data), len(written)):]...)...)
+	if err := f.tellHold(h, written, skipped); err != nil {
 		return 0, f.refuse(registerPath(h.Name), f.caller(&in.InHeader), fmt.Errorf("%s: %w", h.Endpoint, err))
 	}
 	return uint32(len(data)), fuse.OK
 }
 
 // tellHold makes bytes what a file of .register holds, and passes on what they say. With an error nothing has changed.
-func (f *FS) tellHold(h *hold, written []byte) error {
+func (f *FS) tellHold(h *hold, written []byte, skipped uint64) error {
 	value, _, err := lastValue(written)
 	if err != nil {
 		return err
@@ -272,14 +294,12 @@ func (f *FS) tellHold(h *hold, written []byte) error {
 		}
 	}
 	f.holds.mu.Lock()
-	h.written = written
+	h.Written, h.Skipped = written, skipped
 	if value != nil {
 		h.Data = value
 	}
 	f.holds.mu.Unlock()
-	if !told {
-		f.saveHolds()
-	}
+	f.saveHolds()
 	return nil
 }
 
@@ -291,10 +311,10 @@ func (f *FS) cutHold(node, size uint64) fuse.Status {
 	}
 	f.holds.mu.Lock()
 	defer f.holds.mu.Unlock()
-	if size > uint64(len(h.written)) {
+	if size > uint64(len(h.Written)) {
 		return fuse.EINVAL
 	}
-	h.written = h.written[:size]
+	h.Written = h.Written[:size]
 	return fuse.OK
 }
 

@@ -85,7 +85,10 @@ func (f *FS) resumeHolds(a *keeper.Attachment) {
 }
 
 func (f *FS) resume(h *hold) {
-	h.written, h.created, h.doubted = h.Data, now(), true
+	if h.Written == nil {
+		h.Written = h.Data // noted by a version that kept no more
+	}
+	h.created, h.doubted = now(), true
 	r, err := f.o.Register(h.Name, h.Endpoint)
 	if err == nil {
 		h.registration = r

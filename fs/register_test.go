@@ -364,3 +364,31 @@ func TestAHoldThatNobodyHasOpenIsGivenUp(t *testing.T) {
 	h.kill()
 	m.wantSeats(map[string]registered{})
 }
+
+// TestAHolderGoesOnSayingThings: by the same descriptor, over the death of the server, and for as long as it likes.
+func TestAHolderGoesOnSayingThings(t *testing.T) {
+	m := start(t)
+	weighs := func(weight string) {
+		t.Helper()
+		m.wantSeats(map[string]registered{aPlace: {Holders: 1, Data: `{"weight": ` + weight + `}`}})
+	}
+	h := m.holds(`exec 9> $r/10.0.0.7:9090; echo '{"weight": 1}' >&9
+read; echo '{"weight": 2}' >&9 || echo FAILED
+echo -n '{"weig' >&9; read; echo 'ht": 3}' >&9 || echo FAILED
+read; for ((i = 0; i < 700; i++)); do echo '{"weight": '$((i % 7))'}' >&9 || { echo FAILED; break; }; done; echo '{"weight": 9}' >&9; read`)
+	weighs("1")
+	m.killServer()
+	weighs("1")
+	h.say()
+	weighs("2")
+	eventually(t, "half of it is written", func() bool { return strings.HasSuffix(m.read(".register/discovery.test.prod/10.0.0.7:9090"), `{"weig`) })
+	m.killServer()
+	weighs("2")
+	h.say()
+	weighs("3")
+	h.say()
+	weighs("9")
+	if said := h.out.String(); said != "" {
+		t.Error(said)
+	}
+}
