@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/md5"
-	"encoding/json"
 	"io"
 	"math/big"
 	"net/http"
@@ -88,9 +87,17 @@ func (s *server) probeRoutes(mux *http.ServeMux) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	data, err := registry.FormatJSON(v) // as Python wrote it: there are probes that look for "status": 200 with grep
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // the peer is gone if this fails
+	_, _ = w.Write(append(data, '\n')) // the peer is gone if this fails
 }
+
+// isoLocal is datetime.now().isoformat() of Python.
+func isoLocal(t time.Time) string { return t.Local().Format("2006-01-02T15:04:05.000000") }
 
 // writeStatus says an HTTP status in the body too, as the Python monitor did; 204 has none.
 func writeStatus(w http.ResponseWriter, status int) {
@@ -213,13 +220,14 @@ func (s *server) oldDetails() any {
 		data[path] = set
 	}
 	details := struct {
-		Start time.Time      `json:"start_time"`
-		Check *time.Time     `json:"last_success_periodic_check"` // null: none was yet
+		Start string         `json:"start_time"`
+		Check *string        `json:"last_success_periodic_check"` // null: none was yet
 		Data  map[string]any `json:"data"`
-	}{s.started.UTC(), nil, data}
+	}{isoLocal(s.started), nil, data}
 	if m, err := s.engine.get(); err == nil {
-		if at := m.Stats().Audited.UTC(); !at.IsZero() {
-			details.Check = &at
+		if at := m.Stats().Audited; !at.IsZero() {
+			last := isoLocal(at)
+			details.Check = &last
 		}
 	}
 	return details

@@ -126,8 +126,8 @@ func TestRegisterSaysWeightAndLabels(t *testing.T) {
 			t.Errorf("the members are %+v", members)
 		}
 		for _, bad := range []string{"", "x", "[]", `"7"`, `{"weight": -1}`, `{"weight": 1.5}`, `{"weight": 65536}`, `{"wieght": 1}`, `{"weight": 1} {}`, `{"labels": {"a b": "c"}}`, `{"labels": ["a"]}`} {
-			if err := g.Set([]byte(bad)); !errors.Is(err, registry.ErrInvalid) {
-				t.Errorf("%s: %v, want %v", bad, err, registry.ErrInvalid)
+			if err := g.Set([]byte(bad)); !errors.Is(err, registry.ErrInvalid) || strings.Contains(err.Error(), "Go ") {
+				t.Errorf("%s: %v, want %v in plain words", bad, err, registry.ErrInvalid)
 			}
 		}
 		if err := g.Set([]byte(strings.Repeat(" ", maxAttributes+1))); !errors.Is(err, registry.ErrTooLarge) {
@@ -250,5 +250,19 @@ func TestLedgerOutlivesTheProcess(t *testing.T) {
 		if next := NewRegistrar(RegistrarOptions{Ledger: o.Registrar.o.Ledger}); len(next.ledger.formers) != 0 {
 			t.Errorf("a broken ledger says %v", next.ledger.formers)
 		}
+	})
+}
+
+// A serverset whose node was deleted has a name that is right: nobody is told that he has misspelt it.
+func TestRegisterInADeletedServerset(t *testing.T) {
+	registering(t, func(w *world) {
+		w.make(web, user)
+		w.must(w.reg.Delete(w.Context(), user.Pointer()))
+		m := w.boot("a", local(w, "a"))
+		m.register(user, "10.0.0.1:9090")
+		m.stands(Refused, "was deleted", "kingpin create "+string(user))
+		w.must(w.reg.Create(w.Context(), user.Pointer()))
+		w.passes(10 * time.Second)
+		m.stands(Registered)
 	})
 }

@@ -194,6 +194,9 @@ func (r *Registrar) explain(ctx context.Context, reg Serversets, s *seat, err er
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	names, listErr := reg.Names(ctx)
+	if listErr == nil && slices.Contains(names, name) {
+		return fmt.Errorf("the node of %s was deleted; to make it again: kingpin create %s: %w", name, name, registry.ErrNotExist)
+	}
 	names = slices.DeleteFunc(names, func(n registry.Name) bool { return n.Kind() != registry.Serverset })
 	if nearest, ok := registry.Nearest(string(name), names); listErr == nil && ok {
 		return fmt.Errorf("no serverset %s, the nearest is %s: %w", name, nearest, registry.ErrNotExist)

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -133,6 +134,9 @@ func ParseAttributes(e registry.Endpoint, data []byte) (registry.Member, error) 
 		if _, more := d.Token(); !errors.Is(more, io.EOF) {
 			err = errors.New("something comes after it")
 		}
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		err = fmt.Errorf("%s cannot be a %s", cmp.Or(wrong.Field, "it"), wrong.Value)
 	}
 	if err != nil {
 		return registry.Member{}, fmt.Errorf(`want {"weight": 2, "labels": {"zone": "a"}}: %w: %w`, err, registry.ErrInvalid)
