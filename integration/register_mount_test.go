@@ -173,3 +173,27 @@ func TestHoldOnTheWorstDay(t *testing.T) {
 		t.Errorf("to register a loopback address in a fleet: %v, want EINVAL", err)
 	}
 }
+
+// TestRegisterStartsItsCommandWithoutAMonitor: a service must start on the worst day. It is registered when there is a monitor.
+func TestRegisterStartsItsCommandWithoutAMonitor(t *testing.T) {
+	t.Parallel() // it waits more than it works
+	needMount(t)
+	o := site(t)
+	if err := os.MkdirAll(o.Mount, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	started := filepath.Join(t.TempDir(), "started")
+	env := []string{"KINGPIN_MOUNT=" + o.Mount, "KINGPIN_STATE=" + o.State}
+	args := []string{"--port", "9090", "--host", "10.1.2.3", "--drain", "0s"}
+	if code := register(t, env, args...).ended(t); code != 6 {
+		t.Errorf("without a command it has ended with %d, want 6", code)
+	}
+	r := register(t, env, append(args, "--", "sh", "-c", "touch "+started+"; exec sleep 600")...)
+	eventually(t, "the command is started", func() bool { _, err := os.Stat(started); return err == nil })
+	m := startMonitor(t, o)
+	kingpin(t, m, "create", userSet)
+	eventually(t, "it is registered", func() bool { return m.shows("serverset/"+userSet, "10.1.2.3:9090\n") })
+	if !r.running() {
+		t.Error("the service has ended meanwhile")
+	}
+}

@@ -41,11 +41,26 @@ func (inv *invocation) openHolder(ctx context.Context, p registerPlan) (holder, 
 		}
 		if s, settingsErr := inv.resolveFor(); settingsErr == nil {
 			if fleet, _ := s.fleet(); fleet == nil {
-				return nil, noHolder(t, err)
+				return inv.awaitMonitor(p, noHolder(t, err))
 			}
 		}
 	}
 	return inv.holdDirectly(ctx, p)
+}
+
+// awaitMonitor has a COMMAND started though there is no monitor: on the worst day it must. It is registered when one is there.
+func (inv *invocation) awaitMonitor(p registerPlan, missing error) (holder, error) {
+	if len(p.argv) == 0 {
+		return nil, missing
+	}
+	e, err := p.choose("", false)
+	if err != nil {
+		return nil, err
+	}
+	inv.say("%s; %s is started, and registered when there is one", words(missing), p.argv[0])
+	h := newFileHolder(inv.asked().mount, p, e)
+	h.patient = true
+	return h, nil
 }
 
 // noHolder says why nobody can register anything.
@@ -66,6 +81,14 @@ type fileHolder struct {
 	entered bool
 	file    *os.File // nil: it could not be opened
 	trouble error    // why
+	patient bool     // that it could not is no reason to end
+}
+
+func newFileHolder(root string, p registerPlan, e registry.Endpoint) *fileHolder {
+	return &fileHolder{
+		path: filepath.Join(root, ".register", string(p.name), string(e)), status: filepath.Join(root, ".status", "registrations.json"),
+		e: e, attributes: p.attributes,
+	}
 }
 
 func (inv *invocation) holdFile(ctx context.Context, t *tree, p registerPlan) (holder, error) {
@@ -84,10 +107,9 @@ func (inv *invocation) holdFile(ctx context.Context, t *tree, p registerPlan) (h
 	if err := t.knows(ctx, inv, p.name); err != nil {
 		return nil, err
 	}
-	return &fileHolder{
-		path: filepath.Join(t.root, ".register", string(p.name), string(e)), status: filepath.Join(t.root, ".status", "registrations.json"),
-		may: t.control.may, e: e, attributes: p.attributes,
-	}, nil
+	h := newFileHolder(t.root, p, e)
+	h.may = t.control.may
+	return h, nil
 }
 
 // knows refuses a serverset of which the registry says that there is none. One that cannot be asked keeps no service from starting.
@@ -117,6 +139,9 @@ func (h *fileHolder) enter() error {
 		if errors.Is(h.trouble, registry.ErrPermission) {
 			h.trouble = hint(h.trouble, h.may)
 		}
+	}
+	if h.patient {
+		return nil
 	}
 	return h.trouble
 }
@@ -155,8 +180,8 @@ func (h *fileHolder) state() (state, reason string) {
 			h.file = nil
 		}
 	}
-	if err := h.enter(); err != nil {
-		return string(mirror.Unregistered), words(err)
+	if _ = h.enter(); h.trouble != nil {
+		return string(mirror.Unregistered), words(h.trouble)
 	}
 	data, err := os.ReadFile(h.status)
 	var all []registrationStatus

@@ -45,7 +45,7 @@ takes nobody out: the registration is pending, or lives on, and there is never a
 The default HOST is never a loopback address. A machine with several addresses, or behind a translation of addresses, says --host.
 The checks tcp and http ask HOST:PORT, as clients do; any answer below 400 is good. exec runs a line of the shell; 0 is good.
 
-COMMAND is started at once and registered when it is healthy. On SIGTERM or Ctrl-C it leaves first, lets COMMAND serve on for --drain,
+COMMAND is started at once, also when there is no monitor yet, and registered when it is healthy. On SIGTERM or Ctrl-C it leaves first, lets COMMAND serve on for --drain,
 then sends it SIGTERM and ends with its status; a second signal cuts the drain short. When COMMAND ends by itself it leaves at
 once. For systemd: SuccessExitStatus=143 if COMMAND ends by the signal, and TimeoutStopSec= above --drain.
 
