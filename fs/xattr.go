@@ -32,7 +32,7 @@ func (f *FS) xattrs(node uint64) map[string]string {
 	all := map[string]string{
 		"version": string(e.Version),
 		"sha256":  fmt.Sprintf("%x", e.SHA256),
-		"age":     fmt.Sprintf("%.0f", time.Since(time.Unix(0, int64(e.Stamp))).Seconds()),
+		"age":     fmt.Sprintf("%.0f", max(0, time.Since(e.Stamp.Time()).Seconds())), // the clock may have been set back
 	}
 	if e.Author != "" {
 		all["author"] = e.Author

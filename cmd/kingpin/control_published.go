@@ -81,7 +81,7 @@ func (s *server) getPublished(r *http.Request) (any, error) {
 		Size: int64(len(now.body.Data)), SHA256: fmt.Sprintf("%x", registry.Sum(now.body.Data)), Dependencies: []string{},
 	}
 	if at := now.body.Meta.Published; !at.IsZero() {
-		n.Age = seconds(time.Since(at))
+		n.Age = seconds(max(0, time.Since(at))) // another machine has said when
 	}
 	m, err := s.engine.get()
 	if err != nil {

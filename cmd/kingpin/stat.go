@@ -97,7 +97,7 @@ func (n *nameStatus) readFile() error {
 		return fmt.Errorf("stat %s: %w", n.Name, fromErrno(err))
 	}
 	n.Size = info.Size()
-	n.Age = seconds(time.Since(info.ModTime()))
+	n.Age = seconds(max(0, time.Since(info.ModTime()))) // the clock may have been set back
 	n.Dependencies = []string{}
 	value := func(name string) string {
 		v, _ := xattr(n.Path, name) // what a file does not tell stays empty

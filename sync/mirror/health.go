@@ -45,8 +45,8 @@ type health struct {
 
 	losses atomic.Int64 // how often the registry was lost, or may have been
 
-	touched [sides]atomic.Int64  // when each was heard of or asked in vain, in nanoseconds since 1970
-	inquiry [sides]chan struct{} // holds one token while Reach asks
+	touched [sides]atomic.Pointer[time.Time] // when each was heard of or asked in vain; nil: never
+	inquiry [sides]chan struct{}             // holds one token while Reach asks
 
 	mu        sync.Mutex
 	away      [sides]error // wraps ErrUnreachable; nil: not away

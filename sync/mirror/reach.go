@@ -49,9 +49,13 @@ func (m *Mirror) cutOff(s side) bool {
 }
 
 // touch notes that s was asked, with or without an answer.
-func (h *health) touch(s side) { h.touched[s].Store(time.Now().UnixNano()) }
+func (h *health) touch(s side) {
+	now := time.Now()
+	h.touched[s].Store(&now)
+}
 
-// fresh says that there is no use in asking s now.
+// fresh says that there is no use in asking s now. A clock that is set back makes nobody fresh for an hour.
 func (h *health) fresh(s side) bool {
-	return time.Since(time.Unix(0, h.touched[s].Load())) < reachFresh
+	last := h.touched[s].Load()
+	return last != nil && time.Since(*last) < reachFresh
 }
