@@ -12,8 +12,9 @@ import (
 )
 
 // holdLimit is how long the lock is held for a body that is still being stored. Somebody whose store is slow must not keep others
-// from publishing: he gives his place up, and comes back when he is ready.
-const holdLimit = time.Second
+// from publishing, least of all Python, which tries once and does not wait: he gives his place up, and comes back when he is ready. A
+// body of usual size is stored in less.
+const holdLimit = 100 * time.Millisecond
 
 // Advance is Move with nothing but an index, unless nil, to be written when the pointer has moved.
 func (c *Client) Advance(ctx context.Context, p registry.Pointer, base, next registry.Version, index func(context.Context) error) (registry.State, error) {
