@@ -311,7 +311,11 @@ func words(err error) string {
 	text := err.Error()
 	for _, f := range failures {
 		rest, ok := strings.CutSuffix(text, ": "+f.err.Error())
-		if ok && (f.silent || strings.Contains(rest, f.err.Error())) {
+		why := strings.Contains(rest, f.err.Error())
+		if f.err == context.DeadlineExceeded { // whoever gave up on something says so in better words
+			why = strings.Contains(rest, registry.ErrUnreachable.Error()) || strings.Contains(rest, registry.ErrTimeout.Error())
+		}
+		if ok && (f.silent || why) {
 			return rest
 		}
 	}

@@ -116,6 +116,51 @@ func nameCommands() []command {
 PATTERN is a part of the name, a pattern with * ? [], or a directory of the mount: config/, serverset/, decider/.`,
 		},
 		{
+			name: "cat", brief: "print the current version, or NAME@VERSION", run: runCat, direct: true,
+			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
+			exits: []int{exitDone, exitNoName, exitUnreachable},
+		},
+		{
+			name: "stat", brief: "version, author, age, size, checksum, dependencies and state", run: runStat, direct: true,
+			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
+			exits: []int{exitDone, exitNoName, exitUnreachable},
+			long:  `With -o json it prints an object; of several names, a list of them.`,
+		},
+		{
+			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut, direct: true, orders: true,
+			args: []arg{{name: "NAME", values: completeNames}, {name: "FILE|-", optional: true}},
+			flags: []option{
+				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
+				{name: "base", value: "", word: "VERSION", usage: "publish only if this version is still the current one"},
+				{name: "dry-run", value: false, usage: "check it and show the difference, publish nothing"},
+				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
+			},
+			exits: []int{exitDone, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
+			long: `
+The same bytes again make no version. When it is refused, the reason is also in MOUNT/.error/config/NAME. An interrupt while
+the version is on its way does not end the command: it says what became of it.`,
+		},
+		{
+			name: "edit", brief: "open it in $EDITOR, and publish only if nobody else did", run: runEdit, direct: true,
+			args: []arg{{name: "NAME", values: completeNames}},
+			flags: []option{
+				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
+				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
+			},
+			exits: []int{exitDone, exitFailed, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
+			long: `
+$VISUAL, $EDITOR or vi gets a copy. If it is left as it was, or the editor fails, nothing is published. If what was written is refused,
+or somebody else has published meanwhile, it is kept in a file, and the message says in which.`,
+		},
+		{
+			name: "create", brief: "make a new config or serverset, and subscribe a dependency to it", run: runCreate, direct: true,
+			args:  []arg{{name: "NAME"}, {name: "FILE|-", optional: true}},
+			flags: []option{{name: "dep", value: []string{}, word: "DEP", usage: "who shall follow it: a dependency (repeatable; default: the first of this machine)", values: completeDependencies}},
+			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
+			long: `
+A config without FILE is empty until it is written for the first time.`,
+		},
+		{
 			name: "history", brief: "versions with time, author and message", run: runHistory, direct: true,
 			args:  []arg{{name: "NAME", values: completeNames}},
 			flags: []option{{name: "number", short: "n", value: "20", word: "N", usage: "how many, the newest first"}},
@@ -145,57 +190,12 @@ Without VERSION the one before the current. It makes a new version with the old 
 none. cp MOUNT/.history/NAME/VERSION MOUNT/config/NAME does the same, whoever publishes meanwhile.`,
 		},
 		{
-			name: "edit", brief: "open it in $EDITOR, and publish only if nobody else did", run: runEdit, direct: true,
-			args: []arg{{name: "NAME", values: completeNames}},
-			flags: []option{
-				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
-				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
-			},
-			exits: []int{exitDone, exitFailed, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
-			long: `
-$VISUAL, $EDITOR or vi gets a copy. If it is left as it was, or the editor fails, nothing is published. If what was written is refused,
-or somebody else has published meanwhile, it is kept in a file, and the message says in which.`,
-		},
-		{
-			name: "cat", brief: "print the current version, or NAME@VERSION", run: runCat, direct: true,
-			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
-			exits: []int{exitDone, exitNoName, exitUnreachable},
-		},
-		{
-			name: "stat", brief: "version, author, age, size, checksum, dependencies and state", run: runStat, direct: true,
-			args:  []arg{{name: "NAME", repeated: true, values: completeNames}},
-			exits: []int{exitDone, exitNoName, exitUnreachable},
-			long:  `With -o json it prints an object; of several names, a list of them.`,
-		},
-		{
 			name: "members", brief: "who serves: endpoints with weight, labels and since; what is held and why", run: runMembers, direct: true,
 			args: []arg{{name: "SERVERSET", values: completeServersets}}, exits: []int{exitDone, exitNoName, exitUnreachable},
 			long: `
 The lines of the serverset's file, in order. A member is serving if the registry has it, held if it has it no more and the guard
 keeps it in the file, and unknown if the registry was not heard since the monitor was started: then only its endpoint is known.
 MOUNT/.members/SERVERSET is the same as JSON, for programs. With -o name it prints the endpoints.`,
-		},
-		{
-			name: "create", brief: "make a new config or serverset, and subscribe a dependency to it", run: runCreate, direct: true,
-			args:  []arg{{name: "NAME"}, {name: "FILE|-", optional: true}},
-			flags: []option{{name: "dep", value: []string{}, word: "DEP", usage: "who shall follow it: a dependency (repeatable; default: the first of this machine)", values: completeDependencies}},
-			exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
-			long: `
-A config without FILE is empty until it is written for the first time.`,
-		},
-		{
-			name: "put", brief: "publish a file, or stdin, as the new version", run: runPut, direct: true, orders: true,
-			args: []arg{{name: "NAME", values: completeNames}, {name: "FILE|-", optional: true}},
-			flags: []option{
-				{name: "message", short: "m", value: "", word: "TEXT", usage: "why, for those who look at the history"},
-				{name: "base", value: "", word: "VERSION", usage: "publish only if this version is still the current one"},
-				{name: "dry-run", value: false, usage: "check it and show the difference, publish nothing"},
-				{name: "force", value: false, usage: "even if it is empty, much smaller, or no JSON where there was some"},
-			},
-			exits: []int{exitDone, exitRefused, exitNoName, exitLostRace, exitUnreachable, exitNoRight, exitUnknown},
-			long: `
-The same bytes again make no version. When it is refused, the reason is also in MOUNT/.error/config/NAME. An interrupt while
-the version is on its way does not end the command: it says what became of it.`,
 		},
 	}
 }

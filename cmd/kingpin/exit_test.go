@@ -81,3 +81,21 @@ func TestASocketAnswersLikeTheMount(t *testing.T) {
 		t.Errorf("an answer that is no JSON: %v", err)
 	}
 }
+
+// TestWhatIsSaidIsSaidOnce: the sentinel at the end of an error is left out where its words say nothing more.
+func TestWhatIsSaidIsSaidOnce(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("web.dep exists: %w", registry.ErrExist), "web.dep exists"},
+		{fmt.Errorf("no such name: x: %w", registry.ErrNotExist), "no such name: x"},
+		{fmt.Errorf("x is gone: %w", registry.ErrNotExist), "x is gone: no such name"},
+		{fmt.Errorf("ZooKeeper: unreachable: refused: %w", context.DeadlineExceeded), "ZooKeeper: unreachable: refused"},
+		{fmt.Errorf("ask: %w", context.DeadlineExceeded), "ask: context deadline exceeded"},
+	} {
+		if got := words(c.err); got != c.want {
+			t.Errorf("%v is said as %q", c.err, got)
+		}
+	}
+}
