@@ -59,8 +59,12 @@ func writeBody(path string, stamp Stamp, data []byte, durable bool) (err error) 
 	if _, err := file.Write(data); err != nil {
 		return err
 	}
-	if err := file.Chmod(0o644); err != nil { // whatever the umask is: the plain tree is for everybody
+	if info, err := file.Stat(); err != nil {
 		return err
+	} else if info.Mode().Perm() != 0o644 { // whatever the umask is: the plain tree is for everybody
+		if err := file.Chmod(0o644); err != nil {
+			return err
+		}
 	}
 	t := unix.NsecToTimespec(int64(stamp))
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
