@@ -49,8 +49,10 @@ func (e *entry) looked(c *content, err error, now time.Time, believe bool) {
 	default:
 		before := e.last
 		e.last = &content{info: c.info, sum: c.sum, torn: true, link: c.link, at: c.at}
-		still := before != nil && before.torn && before.sum == c.sum && before.info.ModTime().Equal(c.info.ModTime())
-		if !c.torn && still && now.Sub(e.doubt) >= settle || !e.doubtful(now, restless) {
+		if before != nil && before.torn && before.sum == c.sum && before.info.ModTime().Equal(c.info.ModTime()) {
+			e.last.at = before.at // it was first seen then
+		}
+		if !c.torn && c.at.Sub(e.last.at) >= settle || !e.doubtful(now, restless) {
 			e.accept(c)
 		}
 	}

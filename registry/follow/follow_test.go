@@ -307,19 +307,21 @@ func TestTornWritesAreNeverSeen(t *testing.T) {
 		content := strings.Repeat(fmt.Sprintln("line", i), 2000)
 		whole[content] = true
 		old := time.Now().Add(-time.Hour + time.Duration(i)*time.Second)
+		touched := time.Now()
 		w, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for piece := range 4 {
-			touched := time.Now()
 			<-time.After(3 * time.Millisecond)
+			before := time.Now()
 			if _, err := w.WriteString(content[piece*len(content)/4 : (piece+1)*len(content)/4]); err != nil {
 				t.Fatal(err)
 			}
 			if time.Since(touched) > 25*time.Millisecond { // the machine has stalled: who leaves a file alone for so long is believed
 				whole[content[:piece*len(content)/4]] = true
 			}
+			touched = before
 		}
 		if err := errors.Join(w.Close(), os.Chtimes(path, old, old)); err != nil {
 			t.Fatal(err)
