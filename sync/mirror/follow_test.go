@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -311,6 +312,28 @@ func TestAuditFindsWhatADeafFeedMissed(t *testing.T) {
 		m.has("config/"+string(ham), "")
 		if n := m.Stats().Audits; n == 0 {
 			t.Error("no audit was completed")
+		}
+	})
+}
+
+// An audit of more names than it has steps asks about several in one, and about each.
+func TestAuditOfManyNamesAsksAboutEach(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var names []registry.Name
+		for i := range 41 {
+			names = append(names, registry.Name(fmt.Sprintf("config.manageddata.many.number%d", i)))
+		}
+		w.make(web, names...)
+		m := w.assemble("a", Options{Dependencies: []registry.Dependency{web}, Audit: 4 * auditStep})
+		m.wire.deaf = true
+		m.run()
+		m.has("config/"+string(names[0]), "")
+		for _, name := range names {
+			w.put(name, string(name))
+		}
+		w.passes(20 * auditStep)
+		for _, name := range names {
+			m.has("config/"+string(name), string(name))
 		}
 	})
 }
