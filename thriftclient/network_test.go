@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/thrift/lib/go/thrift"
+
 	"github.com/kingpinfs/kingpin/integration/storm"
 	"github.com/kingpinfs/kingpin/integration/storm/stormservice"
 	"github.com/kingpinfs/kingpin/thriftclient"
@@ -19,36 +21,22 @@ import (
 // badNetwork is a proxy before a server that now and then cuts, delays or drops what goes through, in the middle of it.
 func badNetwork(t *testing.T, server string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	all.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() {
-				defer c.Close()
-				s, err := net.Dial("tcp", server)
-				if err != nil {
-					return
-				}
-				defer s.Close()
-				stop := context.AfterFunc(ctx, func() { c.Close(); s.Close() })
-				defer stop()
-				var both sync.WaitGroup
-				both.Go(func() { badly(ctx, s, c) })
-				both.Go(func() { badly(ctx, c, s) })
-				both.Wait()
-			})
+	addr := strange(t, func(c net.Conn, _ thrift.TProtocol) {
+		s, err := net.Dial("tcp", server)
+		if err != nil {
+			return
 		}
+		defer s.Close()
+		stop := context.AfterFunc(ctx, func() { c.Close(); s.Close() })
+		defer stop()
+		var both sync.WaitGroup
+		both.Go(func() { badly(ctx, s, c) })
+		both.Go(func() { badly(ctx, c, s) })
+		both.Wait()
 	})
-	t.Cleanup(func() { l.Close(); cancel(); all.Wait() })
-	return l.Addr().String()
+	t.Cleanup(cancel) // before that of strange, which waits for all of them
+	return addr
 }
 
 // badly copies until something happens to the connection.
