@@ -93,7 +93,7 @@ func shareWithPython(t *testing.T, long time.Duration) {
 	ours := appendWhile(t, a.Path("config", name), "kingpin", long)
 	lines := writer.end(t)
 	theirs, lockedOut := additions(t, lines)
-	if len(ours) < 5 || len(theirs) < 5 {
+	if len(ours) < enough || len(theirs) < enough {
 		t.Errorf("ours added %d times and Python %d times (locked out %d times), which proves little", len(ours), len(theirs), lockedOut)
 	}
 	t.Logf("ours added %d times, Python %d times, and was locked out %d times", len(ours), len(theirs), lockedOut)
@@ -175,20 +175,18 @@ func parseList(t *testing.T, text string) []string {
 	return list
 }
 
+// enough additions of each prove that two writers work beside each other.
+const enough = 5
+
 // appendWhile adds to a list on a mount for some time, as any program would that does not want to lose anything: it opens the file for
 // reading and writing, and begins anew if somebody else was faster. It returns what was added.
 func appendWhile(t *testing.T, path, who string, long time.Duration) []string {
 	t.Helper()
 	var added []string
-	tick := time.NewTicker(40 * time.Millisecond)
-	defer tick.Stop()
-	for over := time.After(long); ; {
-		select {
-		case <-over:
-			return added
-		case <-tick.C:
-		}
-		item := fmt.Sprintf("%s-%d", who, len(added)+1)
+	pause := 40 * time.Millisecond
+	for end := time.Now().Add(long); time.Now().Before(end) || len(added) < enough; {
+		<-time.After(pause) // half of the time is for others, who do not wait for a lock
+		item, began := fmt.Sprintf("%s-%d", who, len(added)+1), time.Now()
 		switch err := appendTo(path, item); {
 		case err == nil:
 			added = append(added, item)
@@ -196,7 +194,9 @@ func appendWhile(t *testing.T, path, who string, long time.Duration) []string {
 			t.Errorf("%s: %v", item, err)
 			return added
 		}
+		pause = max(40*time.Millisecond, time.Since(began))
 	}
+	return added
 }
 
 // appendTo adds one item in the bytes that Python would write.
