@@ -63,10 +63,11 @@ Ends with 0 if the machine is ready, or the name current, and with 1 if not. Nam
 the reason.`,
 		},
 		{
-			name: "doctor", brief: "check mount, registry, S3, clock, permissions and disk; say what to do", run: runDoctor,
+			name: "doctor", brief: "check mount, registry, S3, clock, permissions and disk; say what to do", run: runDoctor, remote: true,
 			exits: []int{exitDone, exitFailed},
 			long: `
-Asks the monitor, and has it ask its registry and its bucket, then looks at the machine. Each line that is not ok says what to do.
+Asks the monitor, and has it ask its registry and its bucket, then looks at the machine. Where no monitor answers it asks registry and
+bucket itself, by the flags and files of kingpin monitor. Each line that is not ok says what to do.
 Ends with 1 if something is wrong; a warning alone is none. It changes nothing.`,
 		},
 		{

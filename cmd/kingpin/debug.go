@@ -20,7 +20,7 @@ import (
 
 func debugCommand() command {
 	return command{
-		name: "debug", brief: "collect what a report of a fault needs, and no config's content", run: runDebug,
+		name: "debug", brief: "collect what a report of a fault needs, and no config's content", run: runDebug, remote: true,
 		args: []arg{{name: "FILE.tgz"}}, exits: []int{exitDone, exitFailed},
 		long: `
 FILE.tgz has the version, what kingpin doctor says, the files of MOUNT/.status, the command line of the server, its stacks, the mounts

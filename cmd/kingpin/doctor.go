@@ -76,6 +76,7 @@ func (inv *invocation) examine(ctx context.Context) *examination {
 	a := inv.asked()
 	x := &examination{mount: a.mount, state: a.state}
 	if x.tree, x.trouble = inv.openTree(ctx); x.trouble != nil || x.tree.monitor == nil {
+		inv.askNeighbours(ctx, x)
 		return x
 	}
 	x.now = *x.tree.monitor
@@ -86,6 +87,38 @@ func (inv *invocation) examine(ctx context.Context) *examination {
 		x.asked = x.tree.control.call(ctx, "GET", "/v1/names", nil, &x.names)
 	}
 	return x
+}
+
+// askNeighbours asks registry and bucket where there is no monitor that could: why it is not there may be that they are not.
+func (inv *invocation) askNeighbours(ctx context.Context, x *examination) {
+	effective, err := inv.resolveFor()
+	if err != nil {
+		x.found("registry", ill, "kingpin monitor --check-config says more", "the settings are wrong: %s", words(err))
+		return
+	}
+	if fleet, _ := effective.fleet(); fleet == nil {
+		return // an embedded registry belongs to its monitor
+	}
+	ctx, cancel := context.WithTimeout(ctx, inv.duration("timeout"))
+	defer cancel()
+	s, err := inv.directServer(ctx)
+	var now monitorStatus
+	if err == nil {
+		c := inv.directTree(s).control
+		_ = c.call(ctx, "GET", "/v1/dependencies", nil, nil) // waits for the session; what came of it is in the status
+		err = c.call(ctx, "GET", "/v1/reach", nil, &now)
+	}
+	if err != nil {
+		x.found("registry", ill, "kingpin monitor --check-config says more", "%s", words(err))
+		return
+	}
+	x.now = monitorStatus{
+		Registry: now.Registry, Source: now.Source, Connected: now.Connected, Since: now.Since, Server: now.Server, Trouble: now.Trouble,
+		Writable: now.Writable, WriteError: now.WriteError, S3: now.S3,
+	}
+	if !now.Connected {
+		x.now.S3 = s3Status{} // it was not asked
+	}
 }
 
 func (x *examination) print(w io.Writer) {
@@ -184,7 +217,7 @@ func (x *examination) s3() {
 
 // followed says which names are not as they should be.
 func (x *examination) followed() {
-	if x.asked != nil || x.now.Registry == "" {
+	if x.asked != nil || x.now.Registry == "" || x.tree == nil || x.tree.monitor == nil {
 		return
 	}
 	wrong := map[string][]string{}
