@@ -12,15 +12,16 @@ const minGrowth = 256 << 10
 // checkpointRecord is about how large the records of a checkpoint are: damage costs one of them.
 const checkpointRecord = 64 << 10
 
-// grown says whether the journal holds so much of the past that it should be written anew.
+// grown says whether the journal holds so much of the past, or so many bodies, that it should be written anew.
 func (s *Store) grown() bool {
-	return s.journal.size-s.journal.base > max(minGrowth, s.journal.base) || s.unsynced.count > maxCarried
+	past := s.journal.size - s.journal.base - s.unsynced.bytes
+	return past > max(minGrowth, s.journal.base) || s.unsynced.count > maxCarried || s.unsynced.bytes > maxCarriedBytes
 }
 
 // checkpoint writes the journal anew, so that it holds the present alone. The bodies that it carried must do without it by then.
 // The caller holds writing.
 func (s *Store) checkpoint() error {
-	s.unsynced.count = 0 // or every commit would try again
+	s.unsynced.count, s.unsynced.bytes = 0, 0 // or every commit would try again
 	if err := s.syncBodies(); err != nil {
 		s.journal.base = s.journal.size
 		return fmt.Errorf("write journal anew: %w", err)

@@ -23,14 +23,17 @@ import (
 const (
 	// smallBody is the size up to which a body is carried by the journal, in bytes.
 	smallBody = 16 << 10
-	// smallBatch bounds the bodies of one record together. Of more, one syncfs is no larger part than their files are.
-	smallBatch = 64 << 10
+	// smallBatch bounds the bodies of one record together, in bytes: what a first boot has waiting at once. Who has more waits for a
+	// syncfs, and so for whatever others have written to the same file system.
+	smallBatch = 256 << 10
 	// maxCarried is how many bodies the journal carries before it is written anew: Open looks at each.
 	maxCarried = 2048
-	// syncDelay is how long a body may be durable in the journal only, unless the disk is busy.
-	syncDelay = 100 * time.Millisecond
+	// maxCarriedBytes bounds them in bytes: Open reads the journal as a whole.
+	maxCarriedBytes = 1 << 20
+	// syncDelay is how long a body may be durable in the journal only. Sooner would be in the way of the commits of a first boot.
+	syncDelay = time.Second
 	// fewFiles is how many files are synced one by one where nobody waits for it, so that other people's writes are let alone.
-	fewFiles = 64
+	fewFiles = 16
 )
 
 // content is the bytes of the body with a stamp. It changes nothing in the index.
@@ -91,24 +94,26 @@ type unsynced struct {
 	stamps   map[Stamp]struct{}
 	due      time.Time // when to do something about them
 	count    int       // carried since the journal was written anew
+	bytes    int64     // of those
 	doubtful bool      // the disk has refused to make one durable: the files are not to be trusted, whatever it says next
 }
 
 // add notes a body whose file is to be made durable after a delay.
-func (u *unsynced) add(stamp Stamp, delay time.Duration) {
+func (u *unsynced) add(stamp Stamp, size int64, delay time.Duration) {
 	if len(u.stamps) == 0 {
 		u.stamps = map[Stamp]struct{}{}
 		u.due = time.Now().Add(delay)
 	}
 	u.stamps[stamp] = struct{}{}
 	u.count++
+	u.bytes += size
 }
 
 // carry notes that a batch has happened.
 func (s *Store) carry(contents []content) {
 	first := len(s.unsynced.stamps) == 0
 	for _, c := range contents {
-		s.unsynced.add(c.stamp, s.delay)
+		s.unsynced.add(c.stamp, int64(len(c.data)), s.delay)
 	}
 	if first && len(contents) > 0 {
 		s.wakeUpkeep()
@@ -242,7 +247,7 @@ func (s *Store) restore(contents []content) {
 		if v == nil || v.lost || v.entry.Size != int64(len(c.data)) {
 			continue
 		}
-		s.unsynced.add(c.stamp, s.delay)
+		s.unsynced.add(c.stamp, int64(len(c.data)), s.delay)
 		if s.readOnly != nil {
 			continue
 		}

@@ -238,10 +238,17 @@ func TestLargeBodiesAreNotCarried(t *testing.T) {
 		t.Errorf("a batch lets the journal grow by %d: %v", journalSize(s)-before, err)
 	}
 	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.grown() {
+		t.Error("it is to be written anew for a few bodies")
+	}
 	s.unsynced.count = maxCarried + 1
-	s.writing.Unlock()
 	if !s.grown() {
 		t.Error("it may carry any number of bodies")
+	}
+	s.unsynced.count, s.unsynced.bytes = 1, maxCarriedBytes+1
+	if !s.grown() {
+		t.Error("it may carry any number of bytes")
 	}
 }
 

@@ -90,7 +90,7 @@ func TestAPowerCutAtAnyStepLosesNothingAcknowledged(t *testing.T) {
 	for n := range fewBodies + 1 {
 		many = append(many, Commit{File: config(fmt.Sprint("config.n", n)), Order: 1, Body: fmt.Append(nil, n)})
 	}
-	for n := range fewBodies + 1 { // together more than a record carries
+	for n := range smallBatch/smallBody + 1 { // together more than a record carries
 		manyLarger = append(manyLarger, Commit{File: config(fmt.Sprint("config.n", n)), Order: 2, Body: large[:smallBody]})
 	}
 	before := i.cut(t)

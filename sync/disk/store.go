@@ -176,7 +176,7 @@ func (s *Store) load(exists bool) error {
 	}
 	for _, o := range lost {
 		o.apply(s.index)
-		s.unsynced.add(o.entry.Stamp, s.delay)
+		s.unsynced.add(o.entry.Stamp, 0, s.delay)
 	}
 	s.restore(contents)
 	if whole || !exists {

@@ -58,6 +58,12 @@ func (s *Store) upkeep() {
 
 // tidyUp does what has come up; false once the store is closed.
 func (s *Store) tidyUp() bool {
+	s.writing.Lock()
+	grown := s.grown() && !s.closed
+	s.writing.Unlock()
+	if grown {
+		s.settleBodies() // so that commits wait for the few that come meanwhile, and not for all
+	}
 	return s.alone(func() {
 		if s.grown() {
 			if err := s.checkpoint(); err != nil {
