@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kingpinfs/kingpin/registry"
 )
@@ -124,8 +125,14 @@ func (m *Mirror) DeleteDependency(ctx context.Context, dep registry.Dependency) 
 	return nil
 }
 
+// listTimeout bounds a listing: less than the ten seconds that a verb waits, so that its words are about the registry, which is away, and
+// not about the monitor, which answers.
+const listTimeout = 8 * time.Second
+
 // Names lists every name of the registry, followed here or not.
 func (m *Mirror) Names(ctx context.Context) ([]registry.Name, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	names, err := m.registry.Names(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the names of the registry: %w", inTime(err))
@@ -135,6 +142,8 @@ func (m *Mirror) Names(ctx context.Context) ([]registry.Name, error) {
 
 // Dependencies lists every dependency of the registry, followed here or not.
 func (m *Mirror) Dependencies(ctx context.Context) ([]registry.Dependency, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
 	dependencies, err := m.registry.Dependencies(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list the dependencies of the registry: %w", inTime(err))
