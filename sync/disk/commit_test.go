@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -236,10 +237,41 @@ func TestWaitingCommitsShareOneWaitForTheDisk(t *testing.T) {
 	}
 }
 
+// What is committed and removed at once leaves nothing behind.
+func TestAFileThatComesAndGoesInOneBatch(t *testing.T) {
+	s := openAt(t, scratch(t), Options{})
+	f := config("config.a")
+	var all sync.WaitGroup
+	waiting := func(n int) {
+		eventually(t, func() bool {
+			s.waiting.Lock()
+			defer s.waiting.Unlock()
+			return len(s.waiting.requests) == n
+		})
+	}
+	s.writing.Lock()
+	all.Go(func() { commit(t, s, f, 1, "x") })
+	waiting(1)
+	all.Go(func() {
+		if err := s.Remove(f); err != nil {
+			t.Error(err)
+		}
+	})
+	waiting(2)
+	s.writing.Unlock()
+	all.Wait()
+	if _, ok := s.Current(f); ok {
+		t.Error("it is there")
+	}
+	if left, _ := os.ReadDir(s.dir.path("stage")); len(left) > 0 {
+		t.Errorf("left in stage: %v", left)
+	}
+}
+
 // eventually waits for what another goroutine is about to do.
 func eventually(t testing.TB, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
 			t.Fatal("it did not happen")
 		}

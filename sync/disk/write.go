@@ -174,9 +174,12 @@ func (s *Store) prepare(ops []op, contents []content) error {
 	var bodies []put
 	last := map[File]Stamp{}
 	for _, o := range ops {
-		if o, ok := o.(put); ok {
+		switch o := o.(type) {
+		case put:
 			bodies = append(bodies, o)
 			last[o.entry.File] = o.entry.Stamp
+		case remove:
+			delete(last, o.file) // in the same batch: there will be no plain file
 		}
 	}
 	if len(bodies) == 0 {
