@@ -81,8 +81,10 @@ func TestServerMirrorAndReadersTogether(t *testing.T) {
 	if after := state(t, s); after != before {
 		t.Errorf("after a restart\n%s, was\n%s", after, before)
 	}
-	if n, m := len(s.Unannounced()), len(s.Removed()); n+m > 0 || !s.Graph().equal(s.AnnouncedGraph()) {
-		t.Errorf("%d versions and %d removals are announced again", n, m)
+	// A removal may be: of a file that came and went again before the journal said that its first end was announced, it is not known that
+	// nobody has heard of the second life.
+	if n := len(s.Unannounced()); n > 0 || !s.Graph().equal(s.AnnouncedGraph()) {
+		t.Errorf("%d versions are announced again", n)
 	}
 	checkTidy(t, s)
 }
