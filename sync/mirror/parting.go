@@ -22,12 +22,16 @@ type parting struct {
 
 // part notes what is no longer among the edges. Those that are back are forgotten, and those that left before since.
 func (d *dependency) part(edges []registry.Edge, now, since time.Time) {
-	for _, edge := range d.edges {
-		d.parted = append(d.parted, parting{edge, now})
+	here := make(map[registry.Edge]bool, len(edges))
+	for _, edge := range edges {
+		here[edge] = true
 	}
-	d.parted = slices.DeleteFunc(d.parted, func(p parting) bool {
-		return slices.Contains(edges, p.edge) || p.at.Before(since)
-	})
+	d.parted = slices.DeleteFunc(d.parted, func(p parting) bool { return here[p.edge] || p.at.Before(since) })
+	for _, edge := range d.edges {
+		if !here[edge] {
+			d.parted = append(d.parted, parting{edge, now})
+		}
+	}
 }
 
 // withParted is the edges of a dependency that was deleted: those it had, and those that left just before.
