@@ -127,12 +127,12 @@ func TestHeldPublicationHoldsNobodyElse(t *testing.T) {
 		var longest, count int64
 		fmt.Sscan(end(), &longest, &count)
 		t.Logf("%-14s %6d times, at most %.1f ms", name, count, float64(longest)/1000)
-		if longest > 3_000_000 { // held up would be seconds; how long it may take is for the benchmark
+		if longest > 4_500_000 { // held up would be five seconds; how long it may take is for the benchmark
 			t.Errorf("%s was held up for %d µs", name, longest)
 		}
 	}
 	t.Logf("event          at most %.1f ms after the publication", float64(heard.Microseconds())/1000)
-	if heard > 3*time.Second {
+	if heard > 4500*time.Millisecond {
 		t.Errorf("an event beside was held up for %v", heard)
 	}
 	if _, err := os.Lstat(m.path("web.dep/" + aConfig)); err == nil {

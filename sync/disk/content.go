@@ -32,8 +32,11 @@ const (
 	maxCarriedBytes = 1 << 20
 	// syncDelay is how long a body may be durable in the journal only. Sooner would be in the way of the commits of a first boot.
 	syncDelay = time.Second
-	// fewFiles is how many files are synced one by one where nobody waits for it, so that other people's writes are let alone.
-	fewFiles = 16
+	// fewFiles is how many files are synced one by one where nobody waits for it. A syncfs writes out what everybody has left on the same
+	// file system, for seconds on a busy one, and commits wait for that: it is for a first boot.
+	fewFiles = 256
+	// fewAtEnd is how many are synced when the next process waits for the directory.
+	fewAtEnd = 16
 )
 
 // content is the bytes of the body with a stamp. It changes nothing in the index.
@@ -126,7 +129,7 @@ func (s *Store) settleBodies() {
 	stamps := slices.Collect(maps.Keys(s.unsynced.stamps))
 	doubtful := s.unsynced.doubtful
 	s.writing.Unlock()
-	if len(stamps) == 0 || doubtful || len(stamps) > fewFiles && s.ending() {
+	if len(stamps) == 0 || doubtful || len(stamps) > fewAtEnd && s.ending() {
 		return // what is doubtful waits for the next checkpoint, which does not go without it
 	}
 	err := s.syncStamps(stamps)
