@@ -302,10 +302,11 @@ func (m *Mirror) hearEdges(d *dependency, said registry.Edges) (missing bool) {
 	before, now := *d, time.Now()
 	since := now.Add(-m.o.Grace)
 	d.known, d.exists, d.bad = true, said.Exists, bad
-	if !said.Exists && !d.guest {
+	deleted := !said.Exists && !d.guest // a guest that is deleted goes: nobody follows what is in it
+	if deleted {
 		d.edges = d.withParted(since)
 	}
-	d.held = !said.Exists && len(d.edges) > 0
+	d.held = deleted && len(d.edges) > 0
 	if !d.held {
 		d.part(edges, now, since)
 		d.edges, d.order = edges, said.Order
