@@ -2,10 +2,12 @@ package fs
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 
@@ -167,11 +169,7 @@ func (f *FS) takeOwn(e ownEdit) bool {
 func (f *FS) expectOwn(e ownEdit) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for other, when := range f.own {
-		if now().Sub(when) > deferralLife {
-			delete(f.own, other)
-		}
-	}
+	maps.DeleteFunc(f.own, func(_ ownEdit, when time.Time) bool { return now().Sub(when) > deferralLife })
 	f.own[e] = now()
 }
 

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 	"syscall"
@@ -200,7 +201,8 @@ func (f *FS) Rmdir(_ <-chan struct{}, in *fuse.InHeader, name string) fuse.Statu
 	return denied(f.edit(in.Pid, waiting, Edit{Kind: DeleteDependency, Dependency: dir.Name}))
 }
 
-// denied has rm -f say that a removal was refused: it takes EINVAL for a name that cannot exist, and so for success.
+// denied is an errno that rm and mv tell of rightly: rm -f takes EINVAL for a name that cannot exist, and so for success, and mv for a
+// directory that is moved into itself.
 func denied(status fuse.Status) fuse.Status {
 	if status == fuse.EINVAL {
 		return fuse.EPERM
@@ -221,11 +223,7 @@ const (
 func (f *FS) noteReader(process uint32) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for other, when := range f.readers {
-		if now().Sub(when) > removalsWithin {
-			delete(f.readers, other)
-		}
-	}
+	maps.DeleteFunc(f.readers, func(_ uint32, when time.Time) bool { return now().Sub(when) > removalsWithin })
 	f.readers[process] = now()
 }
 

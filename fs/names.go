@@ -63,11 +63,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 	case !repeated:
 		return fuse.Status(syscall.ESTALE)
 	case err != nil:
-		status := f.refuse(target.String(), c, err)
-		if status == fuse.EINVAL { // which mv takes for a directory that is moved into itself, and says so
-			status = fuse.EPERM
-		}
-		return status
+		return denied(f.refuse(target.String(), c, err))
 	}
 	f.adopt(d, target)
 	f.published(target, c)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -54,11 +55,7 @@ func (m *Mirror) depart(d *dependency, now time.Time) {
 		d.stop = nil
 	}
 	delete(m.dependencies, d.name)
-	for name, other := range m.departed {
-		if now.Sub(other.left) > m.o.Grace {
-			delete(m.departed, name)
-		}
-	}
+	maps.DeleteFunc(m.departed, func(_ registry.Dependency, d *dependency) bool { return now.Sub(d.left) > m.o.Grace })
 	d.left = now
 	m.departed[d.name] = d
 }
