@@ -13,7 +13,8 @@
 //
 // Every change goes through the file, so an application needs no credentials. On a mount it is a compare-and-set: the file is opened
 // for reading and writing, which pins its version; who loses the race reads again and applies its function again, until ctx is
-// done. Such a function must not change the same data by another call: that one would wait for this one. Changes that are made at the same time in one process become one version. A change that changes nothing makes no version.
+// done. Such a function must not change the same data by another call: that one would wait for this one. Changes that are made at the
+// same time in one process become one version. A change that changes nothing makes no version.
 // Afterwards the value is loaded here. On plain directories, which tests and laptops have, a change is an atomic replacement under a lock of the directory.
 //
 // An error wraps one of the registry package's, and has the monitor's reason in it: ErrInvalid if validation refused it, ErrPermission, ErrUnreachable while ZooKeeper
