@@ -81,6 +81,9 @@ func (s *server) routes() http.Handler {
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			result, err := answer(r)
+			if err == nil && changes(pattern) {
+				s.settle(r.Context())
+			}
 			s.answer(w, r, result, err)
 		})
 	}

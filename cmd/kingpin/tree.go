@@ -329,23 +329,6 @@ func (t *tree) readable(ctx context.Context, g target) error {
 	return f.Close()
 }
 
-// settleTimeout bounds how long a verb waits for what it did to be seen here, so that what is typed next finds it.
-const settleTimeout = 2 * time.Second
-
-// settles waits until something is so, and says whether it came to that.
-func settles(ctx context.Context, so func() bool) bool {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	for pause := waitFirst; !so(); pause = min(2*pause, waitMost) {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
