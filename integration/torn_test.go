@@ -127,7 +127,10 @@ func (s *sightings) wrong(count *int, format string, args ...any) {
 	}
 }
 
-// readRole reads PATH in MODE as fast as it can until its standard input is closed, and prints its sightings.
+// begun is what a reader prints when it has looked once.
+const begun = "begun\n"
+
+// readRole reads PATH in MODE as fast as it can until its standard input is closed, once more after that, and prints its sightings.
 func readRole(args []string) error {
 	path, mode := args[0], readModes[args[1]]
 	var over atomic.Bool
@@ -136,7 +139,11 @@ func readRole(args []string) error {
 		over.Store(true)
 	}()
 	var s sightings
-	for last := -1; !over.Load(); s.Reads++ {
+	for last, more := -1, true; more; s.Reads++ {
+		if s.Reads == 1 {
+			fmt.Print(begun)
+		}
+		more = !over.Load()
 		began := time.Now()
 		content, err := mode(path)
 		s.Longest = max(s.Longest, time.Since(began))
@@ -192,10 +199,11 @@ func writeRole(args []string) error {
 
 // reader is a process in a role that ends with its sightings.
 type reader struct {
-	mode string
-	cmd  *exec.Cmd
-	stop io.Closer
-	out  *bytes.Buffer
+	mode   string
+	cmd    *exec.Cmd
+	stop   io.Closer
+	out    *bufio.Reader
+	errors *bytes.Buffer
 }
 
 func startReader(t *testing.T, path, mode string) *reader {
@@ -203,6 +211,7 @@ func startReader(t *testing.T, path, mode string) *reader {
 	return startRole(t, "read", path, mode)
 }
 
+// startRole returns when the reader has looked once.
 func startRole(t *testing.T, name, path, mode string) *reader {
 	t.Helper()
 	cmd := role(t.Context(), t, name, path, mode)
@@ -210,10 +219,17 @@ func startRole(t *testing.T, name, path, mode string) *reader {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{mode: mode, cmd: cmd, stop: stdin, out: &bytes.Buffer{}}
-	cmd.Stdout, cmd.Stderr = r.out, r.out
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{mode: mode, cmd: cmd, stop: stdin, out: bufio.NewReader(stdout), errors: &bytes.Buffer{}}
+	cmd.Stderr = r.errors
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
+	}
+	if line, err := r.out.ReadString('\n'); line != begun {
+		t.Fatalf("reader %s: %q, %v, %v\n%s", mode, line, err, cmd.Wait(), r.errors)
 	}
 	return r
 }
@@ -222,12 +238,13 @@ func startRole(t *testing.T, name, path, mode string) *reader {
 func (r *reader) sightings(t *testing.T) sightings {
 	t.Helper()
 	r.stop.Close()
-	if err := r.cmd.Wait(); err != nil {
-		t.Fatalf("reader %s: %v\n%s", r.mode, err, r.out)
+	out, err := io.ReadAll(r.out)
+	if err = errors.Join(err, r.cmd.Wait()); err != nil {
+		t.Fatalf("reader %s: %v\n%s", r.mode, err, r.errors)
 	}
 	var s sightings
-	if err := json.Unmarshal(r.out.Bytes(), &s); err != nil {
-		t.Fatalf("reader %s: %v\n%s", r.mode, err, r.out)
+	if err := json.Unmarshal(out, &s); err != nil {
+		t.Fatalf("reader %s: %v\n%s%s", r.mode, err, out, r.errors)
 	}
 	return s
 }

@@ -334,6 +334,9 @@ func holdRole(args []string) error {
 	var s sightings
 	var held []*holding
 	for round := 0; !over.Load(); round++ {
+		if round == 1 {
+			fmt.Print(begun)
+		}
 		if len(held) < most && round%between == 0 {
 			h, err := hold(args[0])
 			if err != nil {
