@@ -15,7 +15,7 @@ func Build(ctx context.Context, dir string, race bool) (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "kingpin")
-	args := []string{"build", "-o", binary}
+	args := []string{"build", "-trimpath", "-o", binary} // as make does, so that make run compiles nothing again
 	env := append(os.Environ(), "CGO_ENABLED=0")
 	if race {
 		args = append(args, "-race")

@@ -15,10 +15,10 @@ import (
 )
 
 // patience is what the outside world is given for anything that should happen at once: the machine may be busy.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // watchdog is when a test that still waits for its mount is freed by force.
-const watchdog = 4 * time.Minute
+const watchdog = 10 * time.Minute
 
 // scratch holds the binary, every mount and every state directory of this run. Its name is short: the path of a socket has
 // at most 108 bytes.

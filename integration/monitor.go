@@ -40,8 +40,8 @@ type Monitor struct {
 	status error // of the process; read after exited is closed
 }
 
-// stopLimit is how long a monitor may take to unmount and end after SIGTERM: a publish deadline and some.
-const stopLimit = 15 * time.Second
+// stopLimit is how long a monitor may take to unmount and end after SIGTERM: a publish deadline, and some for a busy machine.
+const stopLimit = time.Minute
 
 // Start runs a monitor and returns when it is ready. One that ends before is an error with its last words.
 func Start(ctx context.Context, o Options) (*Monitor, error) {
@@ -62,7 +62,7 @@ func Start(ctx context.Context, o Options) (*Monitor, error) {
 	m.cmd.Env, m.cmd.Stdout, m.cmd.Stderr = append(slices.Clip(m.env), m.mark()), m.log, m.log
 	// Whatever ends this process ends the monitor, and Ctrl-C in the terminal is for this process to pass on.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
-	m.cmd.WaitDelay = time.Second // a child that outlives the keeper holds its stderr
+	m.cmd.WaitDelay = stopLimit // a child that outlives the keeper holds its stderr
 	if err := m.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -80,13 +80,16 @@ func Start(ctx context.Context, o Options) (*Monitor, error) {
 	return m, nil
 }
 
+// readyLimit is how long a monitor may take until it serves, on a busy machine.
+const readyLimit = 2 * time.Minute
+
 // Ready waits, by kingpin wait as everybody does, until the monitor serves.
 func (m *Monitor) Ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*readyLimit)
 	defer cancel()
 	waited := make(chan error, 1)
 	go func() {
-		wait := exec.CommandContext(ctx, m.binary, "wait", "--mount", m.Mount, "--timeout", "30s")
+		wait := exec.CommandContext(ctx, m.binary, "wait", "--mount", m.Mount, "--timeout", readyLimit.String())
 		wait.Env = m.env
 		out, err := wait.CombinedOutput()
 		if err != nil {
@@ -143,8 +146,13 @@ func (m *Monitor) Wait(ctx context.Context) (int, error) {
 
 // Crash ends keeper, server and poker at once, as a power cut would, and leaves the mount dead behind them.
 func (m *Monitor) Crash() error {
+	var all []int
 	for end := time.Now().Add(stopLimit); ; {
 		left := m.Processes()
+		all = append(all, left...)
+		if len(left) == 0 { // they have no memory any more, but they may have open files and locks
+			left = slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(all))), dead)
+		}
 		if len(left) == 0 {
 			<-m.exited
 			return nil
@@ -206,6 +214,16 @@ func (m *Monitor) Processes() []int {
 		}
 	}
 	return found
+}
+
+// dead says whether a process that was killed has let go of everything, reaped or not: all of its threads have ended.
+func dead(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	return !slices.ContainsFunc(threads, func(thread string) bool {
+		stat, err := os.ReadFile(thread)
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+	})
 }
 
 func (m *Monitor) mark() string { return "MONITOR_OF=" + m.State }

@@ -76,7 +76,7 @@ func makeRun(t *testing.T, prints []string) run {
 			t.Logf("make run printed last:\n%s", tail(r.out.String()))
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // it builds
+	ctx, cancel := context.WithTimeout(t.Context(), watchdog) // it builds
 	defer cancel()
 	last := normal(r.here.Replace(prints[len(prints)-1]))
 	for tick := time.NewTicker(20 * time.Millisecond); !strings.Contains(normal(r.out.String()), last); {

@@ -6,13 +6,14 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const soaking = true
 
 // TestSoakTornReads is TestTornReads for as long as it takes.
 func TestSoakTornReads(t *testing.T) {
-	huntTornReads(t, 20_000)
+	huntTornReads(t, 20_000, time.Hour)
 }
 
 // TestSoakServerKilled: the server is killed again and again under four readers. No read fails, and an inotify watch from before

@@ -70,7 +70,7 @@ func upgradeUnderLoad(t *testing.T, upgrades int) {
 			t.Fatal(err)
 		}
 		binary := []string{other, kingpinBinary(t)}[n%2]
-		kingpin(t, l.m, "upgrade", "--binary", binary)
+		kingpin(t, l.m, "upgrade", "--timeout", readyLimit.String(), "--binary", binary)
 		pid, err := l.m.Server()
 		if err != nil || pid == old {
 			t.Fatalf("after upgrade %d the server is %d, as before: %v", n, pid, err)
@@ -149,7 +149,8 @@ func poker(m *Monitor) (int, error) {
 type load struct {
 	m       *Monitor
 	path    string
-	readers []*reader
+	readers []*reader // with the holder
+	holder  *reader
 
 	onFile, onDirectory *watch
 
@@ -174,9 +175,8 @@ func startLoad(t *testing.T) *load {
 	}
 	l.onFile = inotifywait(t, "%w", "close_write", l.path)
 	l.onDirectory = inotifywait(t, "%w%f", "close_write", filepath.Dir(l.path)+"/")
-	l.readers = []*reader{
-		startReader(t, l.path, "to its end"), startReader(t, l.path, "by mmap"), startRole(t, "hold", l.path, "old versions"),
-	}
+	l.holder = startRole(t, "hold", l.path, "old versions")
+	l.readers = []*reader{startReader(t, l.path, "to its end"), startReader(t, l.path, "by mmap"), l.holder}
 	go func() {
 		defer close(l.done)
 		l.wrong = l.write()
@@ -243,6 +243,14 @@ func (l *load) progress(t *testing.T) {
 // finish ends the load and says how it went.
 func (l *load) finish(t *testing.T) {
 	t.Helper()
+	eventually(t, "more than one version is held", func() bool {
+		select {
+		case <-l.done: // it is wrong already
+			return true
+		default:
+			return l.holder.says(sawAnother)
+		}
+	})
 	l.over.Store(true)
 	<-l.done
 	if l.wrong != nil {
@@ -306,6 +314,11 @@ func hold(path string) (*holding, error) {
 	return h, err
 }
 
+func (h *holding) release() {
+	_ = unix.Munmap(h.mapped)
+	h.file.Close()
+}
+
 // look reads the version again by both ways, without what the kernel may have kept of it.
 func (h *holding) look() error {
 	if err := errors.Join(unix.Madvise(h.mapped, unix.MADV_DONTNEED), unix.Fadvise(int(h.file.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
@@ -334,19 +347,20 @@ func holdRole(args []string) error {
 	var s sightings
 	var held []*holding
 	for round := 0; !over.Load(); round++ {
-		if round == 1 {
-			fmt.Print(begun)
-		}
 		if len(held) < most && round%between == 0 {
 			h, err := hold(args[0])
 			if err != nil {
 				s.wrong(&s.Failed, "hold: %v", err)
 				continue
 			}
-			if len(held) == 0 || held[len(held)-1].number != h.number {
-				s.Versions++
+			if len(held) > 0 && held[len(held)-1].number == h.number { // a slow writer
+				h.release()
+				continue
 			}
-			held = append(held, h)
+			if held = append(held, h); len(held) == 2 {
+				fmt.Println(sawAnother)
+			}
+			s.Versions++
 		}
 		for _, h := range held {
 			began := time.Now()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,8 +13,12 @@ import (
 // kingpinWatch starts kingpin watch and returns when it is inside its loop.
 func kingpinWatch(t *testing.T, m *Monitor, args ...string) *watch {
 	t.Helper()
-	// It is heard to wait for a name that never comes, so it has looked at the others.
-	cmd := m.Command(t.Context(), append([]string{"watch", "config.manageddata.watch.never", "--debounce", "0s"}, args...)...)
+	// It is heard to wait for a name that never comes, the last one, so it has looked at the others.
+	words, hook := args, []string(nil)
+	if dash := slices.Index(args, "--"); dash >= 0 {
+		words, hook = args[:dash], args[dash:]
+	}
+	cmd := m.Command(t.Context(), slices.Concat([]string{"watch", "--debounce", "0s"}, words, []string{"config.manageddata.watch.never"}, hook)...)
 	cmd.Cancel, cmd.Dir = nil, t.TempDir()
 	return startWatch(t, cmd, "waiting for config.manageddata.watch.never")
 }
