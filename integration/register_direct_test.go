@@ -166,10 +166,11 @@ func TestRegisterDirectly(t *testing.T) {
 
 // TestRegisterLeavesFirst: the command serves on for the drain time after it has left, gets SIGTERM then, and its status is passed on.
 func TestRegisterLeavesFirst(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f := startService(t)
 	alive := filepath.Join(t.TempDir(), "alive")
 	service := fmt.Sprintf("touch %s; trap 'rm %[1]s; exit 7' TERM; while :; do sleep 0.05; done", alive)
-	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--drain", "3s", "--", "sh", "-c", service)
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--drain", "10s", "--", "sh", "-c", service)
 	eventually(t, "it is registered", f.somebody(t))
 	r.signal(t, syscall.SIGTERM)
 	eventually(t, "it has left", f.nobody(t))
@@ -199,9 +200,10 @@ func TestRegisterLeavesFirst(t *testing.T) {
 
 // TestRegisterWhileHealthy: it comes with the check and goes with it, and neither at the first sign.
 func TestRegisterWhileHealthy(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	f := startService(t)
 	healthy := filepath.Join(t.TempDir(), "healthy")
-	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:test -e "+healthy, "--interval", "100ms", "--rise", "3", "--fall", "2")
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:test -e "+healthy, "--interval", "1s", "--rise", "3", "--fall", "2")
 	for range 2 {
 		eventually(t, "it is not registered", f.nobody(t))
 		if err := os.WriteFile(healthy, nil, 0o644); err != nil {
@@ -224,7 +226,7 @@ func TestRegisterOnTheWorstDay(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	f := startService(t)
 	f.zk.Kill()
-	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--interval", "100ms", "--drain", "0s", "--", "sleep", "600")
+	r := f.registrar(t, "--direct", "--port", "9090", "--host", "10.1.2.3", "--check", "exec:true", "--rise", "1", "--drain", "0s", "--", "sleep", "600")
 	eventually(t, "it waits", func() bool { return strings.Contains(r.out.String(), "pending") })
 	f.startZooKeeper(t)
 	eventually(t, "it is registered", f.somebody(t))

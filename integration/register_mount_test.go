@@ -42,6 +42,8 @@ func (f *fleet) neverTwice(t *testing.T, least int, story func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
 	watching.Go(func() {
 		for ctx.Err() == nil {
 			wrong := func(nodes []string) bool { return len(nodes) < least || len(nodes) > 1 }
@@ -58,8 +60,17 @@ func (f *fleet) neverTwice(t *testing.T, least int, story func()) {
 		}
 	})
 	story()
-	cancel()
-	watching.Wait()
+}
+
+// registeredAs waits until a machine says that an endpoint is registered, by another node than before, and returns its node.
+func (m *Monitor) registeredAs(t *testing.T, endpoint, before string) (node string) {
+	t.Helper()
+	eventually(t, endpoint+" is registered by another node than "+before, func() bool {
+		state := ""
+		state, node = m.standing(endpoint)
+		return state == "registered" && node != before
+	})
+	return node
 }
 
 // TestRegistrationOutlivesTheServer: the server of a monitor is killed, and replaced by an upgrade. The service that is held through
@@ -72,10 +83,10 @@ func TestRegistrationOutlivesTheServer(t *testing.T) {
 	a.registrar(t, "--port", "9090", "--host", "10.1.2.3", "--weight", "7", "--label", "zone=a")
 	eventually(t, "it is registered", f.somebody(t))
 	eventually(t, "b shows it", func() bool { return b.shows("serverset/"+userSet, endpoint+"\n") })
+	first := a.registeredAs(t, endpoint, "")
 	if got := kingpin(t, a, "status"); !regexp.MustCompile(`registers +1 endpoint\n`).MatchString(got) {
 		t.Errorf("status does not say that it is registered:\n%s", got)
 	}
-	_, first := a.standing(endpoint)
 	f.neverTwice(t, 1, func() {
 		pid, err := a.Server()
 		if err != nil {
@@ -84,16 +95,9 @@ func TestRegistrationOutlivesTheServer(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the next server has it registered", func() bool {
-			state, node := a.standing(endpoint)
-			return state == "registered" && node != first
-		})
-		_, second := a.standing(endpoint)
-		kingpin(t, a, "upgrade")
-		eventually(t, "the upgraded one has it registered", func() bool {
-			state, node := a.standing(endpoint)
-			return state == "registered" && node != second
-		})
+		second := a.registeredAs(t, endpoint, first) // by the next server
+		kingpin(t, a, "upgrade", "--timeout", readyLimit.String())
+		a.registeredAs(t, endpoint, second)
 		<-time.After(sessionTime) // of those that are gone
 	})
 	if members := read(t, b.Path(".members", userSet)); !strings.Contains(members, `"weight": 7`) || !strings.Contains(members, `"zone": "a"`) {
@@ -136,14 +140,11 @@ func TestRegistrationOutlivesACrash(t *testing.T) {
 		ledger, err := os.ReadFile(filepath.Join(o.State, "registered.json"))
 		return err == nil && strings.Contains(string(ledger), endpoint)
 	})
-	_, before := m.standing(endpoint)
+	before := m.registeredAs(t, endpoint, "")
 	f.neverTwice(t, 0, func() {
 		crash(t, m)
 		m = startMonitor(t, o)
-		eventually(t, "the next one has it registered", func() bool {
-			state, node := m.standing(endpoint)
-			return state == "registered" && node != before
-		})
+		m.registeredAs(t, endpoint, before)
 		<-time.After(sessionTime)
 	})
 	eventually(t, "it is registered", f.somebody(t))
@@ -167,7 +168,7 @@ func TestHoldOnTheWorstDay(t *testing.T) {
 	f.startZooKeeper(t)
 	eventually(t, "it is registered", f.somebody(t))
 	hold.Process.Kill()
-	soon(t, "it is gone with its process", f.nobody(t))
+	eventually(t, "it is gone with its process", f.nobody(t)) // the session lives on, it is the monitor's
 
 	file, err := os.OpenFile(m.Path(".register", userSet, "127.0.0.1:9090"), os.O_WRONLY|os.O_CREATE, 0o644)
 	if err == nil {

@@ -84,7 +84,7 @@ func serveThrift(t *testing.T, m *Monitor, dir string, weight int) (port int) {
 	number := strconv.Itoa(port)
 	// Not the test's context: it is over before the cleanup that lets it end in peace.
 	cmd := m.Command(context.Background(), "register", "--service", "test_service", "--env", "prod", "--host", "127.0.0.1", "--port", number,
-		"--weight", strconv.Itoa(weight), "--check", "tcp", "--interval", "100ms", "--rise", "1", "--drain", "0s", "--", filepath.Join(dir, "server"), "-listen", "127.0.0.1:"+number)
+		"--weight", strconv.Itoa(weight), "--check", "tcp", "--interval", "1s", "--rise", "1", "--drain", "0s", "--", filepath.Join(dir, "server"), "-listen", "127.0.0.1:"+number)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
