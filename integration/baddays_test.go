@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -307,9 +308,13 @@ func TestBadDayNoSpace(t *testing.T) {
 func TestBadDayUnmountedByHand(t *testing.T) {
 	o := site(t)
 	m := startMonitor(t, o)
-	if err := unix.Unmount(o.Mount, 0); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "nobody uses the mount just now", func() bool { // as the look whether the server lives does, for a moment
+		err := unix.Unmount(o.Mount, 0)
+		if err != nil && !errors.Is(err, unix.EBUSY) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	code, err := m.Wait(within(t))
 	if err != nil || code == 0 || !strings.Contains(m.Log(), "unmounted") {
 		t.Errorf("exit code %d, %v:\n%s", code, err, m.Log())

@@ -115,9 +115,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	both("nobody, as was accepted", "")
 	for _, m := range []*Monitor{a, b} {
-		if !holds(t, m, "", 0) {
-			t.Errorf("%s still holds something", m.Mount)
-		}
+		eventually(t, m.Mount+" holds nothing any more", func() bool { return holds(t, m, "", 0) })
 	}
 
 	kill := f.register(t, "10.0.0.7:8083") // a service comes back at once

@@ -17,7 +17,7 @@ func TestEventsOnePerUpdate(t *testing.T) {
 	}
 	for gesture, publish := range map[string]string{
 		"echo":        `echo %d > config/` + name,
-		"cp":          `echo %d > $TMPDIR/kpbody$$ && cp $TMPDIR/kpbody$$ config/` + name + ` && rm $TMPDIR/kpbody$$`,
+		"cp":          `body=$(mktemp) && echo %d > $body && cp $body config/` + name + ` && rm $body`,
 		"sed -i":      `sed -i s/.*/%d/ config/` + name,
 		"kingpin put": `echo %d | kingpin put -q ` + name + ` -`,
 	} {

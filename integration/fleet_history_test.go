@@ -96,7 +96,7 @@ func TestFleetDirectories(t *testing.T) {
 	does(b, "echo hello > config/"+name)
 	eventually(t, "a hears of it", func() bool { return a.shows("config/"+name, "hello\n") })
 	does(b, "ln -s ../config/"+other+" team.dep/")
-	eventually(t, "a follows the other", there(a, "config", other))
+	eventually(t, "a follows the other", there(a, "team.dep", other))
 	if out := shell(t, a, "ln -s ../web.dep team.dep/"); out.code == 0 || !strings.Contains(read(t, a.Path(".error/dep/team.dep")), "would hold itself") {
 		t.Error(out)
 	}

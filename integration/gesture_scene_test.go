@@ -29,7 +29,7 @@ func startScene(t *testing.T) *scene {
 	s := &scene{fleet: startFleet(t), heard: map[*Monitor]*watch{}, errors: map[string]bool{}}
 	for _, m := range []**Monitor{&s.a, &s.b} {
 		o := s.site(t)
-		o.Flags = append(o.Flags, "--max-body", "1MiB", "--max-versions-per-minute", "60")
+		o.Flags = append(o.Flags, "--max-body", "1MiB", "--max-versions-per-minute", "10") // so few that a slow disk makes more in a minute
 		*m = startMonitor(t, o)
 	}
 	s.other, s.number = filepath.Join(s.dir, "other"), filepath.Join(s.dir, "number")

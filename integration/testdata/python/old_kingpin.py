@@ -140,10 +140,14 @@ def follow(path, file):
     client, bucket, local = zookeeper(), s3(), ManagedList(file)
     over = until_closed()
     seen = {'downloads': 0, 'lost': [], 'backwards': 0, 'daemon': [], 'polls': 0, 'same_mtime': [], 'application': []}
+    handled = [None]
 
     @client.DataWatch(path)
     def changed(data, _):
-        token = data.decode() if data else ''
+        fetch(data.decode() if data else '')
+        handled[0] = data
+
+    def fetch(token):
         if not token:
             return
         try:
@@ -168,7 +172,9 @@ def follow(path, file):
                 seen['same_mtime'].append(repr(before))
             last = content
             seen['polls'] += 1
-    time.sleep(0.5)  # for the last event
+    patience = time.monotonic() + 60
+    while handled[0] != client.get(path)[0] and time.monotonic() < patience:  # the last event is on its way
+        time.sleep(0.01)
     local.reload()
     seen['application'] = local.values
     client.stop()
@@ -221,8 +227,8 @@ def dump():
 
 
 def join(path, endpoint):
-    """Its session is shorter than the old one's 16 s, for whoever waits for its end."""
-    client = zookeeper(timeout=2)
+    """Its session is shorter than the old one's 16 s, for whoever waits for its end, and longer than a busy machine stands still."""
+    client = zookeeper(timeout=8)
     over = until_closed()
     client.ShallowParty(path, identifier=endpoint).join()
     print('ready', flush=True)
