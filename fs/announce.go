@@ -208,21 +208,22 @@ func (a *announcer) touch(file disk.File) keeper.Op {
 }
 
 // afterSync raises the event on the name of a version that was published by fsync or write, unless the writer closes the file first:
-// its close is then the event, and one is enough.
+// its close is then the event, and one is enough. Looks are counted, not the time: a machine that stands still holds up the writer, too.
 func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
 	patience := closeAfterSync
 	if e.Origin == written {
 		patience = closeAfterWrite
 	}
-	for deadline := time.Now().Add(patience); a.f.writing(e); {
+	const pause = closeAfterSync / 10
+	for looks := patience / pause; a.f.writing(e); looks-- {
+		if looks == 0 {
+			a.poke(ctx, []keeper.Op{a.touch(e.File)})
+			break
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(closeAfterSync / 10):
-		}
-		if time.Now().After(deadline) {
-			a.poke(ctx, []keeper.Op{a.touch(e.File)})
-			break
+		case <-time.After(pause):
 		}
 	}
 	if ctx.Err() == nil {
