@@ -275,9 +275,11 @@ func (c *Client) Err() error {
 	return c.link.freeze
 }
 
-// Connected says whether there is a connection to an ensemble, if only to a frozen one.
+// Connected says whether there is a connection to an ensemble, if only to a frozen one. Of one that the other side has closed it knows
+// before anybody has read that.
 func (c *Client) Connected() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.link != nil
+	l := c.link
+	c.mu.Unlock()
+	return l != nil && !l.isLost() && !l.hungUp()
 }
