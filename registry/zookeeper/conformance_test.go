@@ -27,6 +27,7 @@ func TestConformance(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		return withBodies{open(t, servers, zookeeper.Options{}), bodies}, withBodies{open(t, servers, zookeeper.Options{}), bodies}
+		o := zookeeper.Options{LockTimeout: patience} // how long the lock is held is the test's doing, and the machine's
+		return withBodies{open(t, servers, o), bodies}, withBodies{open(t, servers, o), bodies}
 	})
 }

@@ -49,17 +49,18 @@ func (p *place) left(gone bool) {
 // errDisplaced says that somebody has removed a node of ours.
 var errDisplaced = errors.New("somebody has removed it")
 
-// lock waits until it holds the lock of the publishers of the node at path: to the end of ctx, or for Options.LockTimeout. Before the
-// first publication of a node it calls exists, whose error is then its own.
+// lock waits until it holds the lock of the publishers of the node at path: to the end of ctx, or for Options.LockTimeout behind
+// somebody else; that the ensemble is slow is no such wait. Before the first publication of a node it calls exists, whose error is then
+// its own.
 func (c *Client) lock(ctx context.Context, l *link, path string, exists func() error) (*place, error) {
 	limited, cancel := context.WithTimeout(ctx, c.options.LockTimeout)
 	defer cancel()
 	for {
-		p, err := c.queueUp(limited, l, path+lockSuffix, exists)
+		p, err := c.queueUp(ctx, l, path+lockSuffix, exists)
 		if err != nil {
 			return nil, err
 		}
-		holder, err := c.waitInQueue(limited, l, p)
+		holder, err := c.waitInQueue(ctx, limited, l, p)
 		if err == nil {
 			return p, nil
 		}
@@ -101,8 +102,8 @@ func (c *Client) queueUp(ctx context.Context, l *link, dir string, exists func()
 	}
 }
 
-// waitInQueue returns when p is the first. With an error it says who was.
-func (c *Client) waitInQueue(ctx context.Context, l *link, p *place) (holder string, err error) {
+// waitInQueue returns when p is the first. With an error it says who was. It looks until ctx is done, and waits until limited is.
+func (c *Client) waitInQueue(ctx, limited context.Context, l *link, p *place) (holder string, err error) {
 	for {
 		names, err := list(ctx, l, p.dir)
 		if err != nil {
@@ -117,7 +118,7 @@ func (c *Client) waitInQueue(ctx context.Context, l *link, p *place) (holder str
 			return "", nil
 		}
 		holder = queue[0]
-		if err := c.waitFor(ctx, l, p.dir+"/"+queue[i-1]); err != nil {
+		if err := c.waitFor(limited, l, p.dir+"/"+queue[i-1]); err != nil {
 			return holder, err
 		}
 	}

@@ -81,7 +81,7 @@ func (c *contender) do(t *testing.T, word, want string) {
 func TestPythonLock(t *testing.T) {
 	t.Parallel()
 	_, servers := ensemble(t)
-	c := open(t, servers, zookeeper.Options{})
+	c := open(t, servers, zookeeper.Options{LockTimeout: patience})
 	must(t, c.Create(t.Context(), blacklist.Pointer()))
 	python := startContender(t, servers, blacklist.Pointer())
 
@@ -96,9 +96,8 @@ func TestPythonLock(t *testing.T) {
 	python.expect(t, "held")
 
 	// Theirs comes first: ours waits, and does not lose what they publish meanwhile.
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	_, err = c.Advance(ctx, blacklist.Pointer(), v1, v2, nil)
+	impatient := open(t, servers, zookeeper.Options{LockTimeout: 100 * time.Millisecond})
+	_, err = impatient.Advance(t.Context(), blacklist.Pointer(), v1, v2, nil)
 	refused(t, err, registry.ErrTimeout, "advance while Python holds the lock")
 	if !strings.Contains(fmt.Sprint(err), "__lock__") {
 		t.Errorf("the error does not name the holder: %v", err)

@@ -58,7 +58,7 @@ type Options struct {
 	// two that publish one name at the same time may write its index in the wrong order. Default: the lock is taken.
 	NoPythonLock bool
 
-	// LockTimeout is how long a publisher waits for the lock, if its ctx lets it. Default: 10 s.
+	// LockTimeout is how long a publisher waits behind others for the lock, if its ctx lets it. Default: 10 s.
 	LockTimeout time.Duration
 
 	// MaxBackoff is the longest pause before another attempt to connect, unless the ensemble has been away for so long that a
