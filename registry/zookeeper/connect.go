@@ -222,9 +222,6 @@ func (c *Client) usable(ctx context.Context) (*link, error) {
 }
 
 func (c *Client) await(ctx context.Context, good func(*link) bool) (*link, error) {
-	if ctx.Err() != nil {
-		return nil, expired(ctx)
-	}
 	var missed <-chan time.Time
 	for {
 		c.mu.Lock()
@@ -233,6 +230,8 @@ func (c *Client) await(ctx context.Context, good func(*link) bool) (*link, error
 		switch {
 		case closed:
 			return nil, ErrClosed
+		case ctx.Err() != nil && l != nil: // without a connection that is the reason, however late somebody asks
+			return nil, expired(ctx)
 		case l != nil && !good(l):
 			return nil, l.freeze
 		case l != nil && !l.isLost():
