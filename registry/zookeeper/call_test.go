@@ -106,7 +106,8 @@ func TestEachCallSurvivesALoss(t *testing.T) {
 // TestUnansweredCall: a server that answers pings and not a call has lost it. So the connection is replaced, and the call made again.
 func TestUnansweredCall(t *testing.T) {
 	t.Parallel()
-	p, c, beside, _ := behind(t, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: 20 * time.Millisecond})
+	// The session is longer than a machine stalls: it is to be the call that ends the connection, and not a ping.
+	p, c, beside, _ := behind(t, zookeeper.Options{SessionTimeout: 8 * time.Second, MaxBackoff: 20 * time.Millisecond})
 	populate(t, beside)
 	connected(t, c)
 	p.Once(opGet, swallow, nil)

@@ -32,7 +32,7 @@ func TestEnsembleFromBackup(t *testing.T) {
 	t.Parallel()
 	z := server.StartZooKeeper(t)
 	var seen log
-	c := open(t, z.Addr, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: hasty.MaxBackoff, Logger: seen.logger()})
+	c := open(t, z.Addr, zookeeper.Options{SessionTimeout: 5 * time.Second, MaxBackoff: hasty.MaxBackoff, Logger: seen.logger()})
 	connected(t, c)
 	populate(t, c)
 	advance(t, c, blacklist.Pointer(), "", v1)
@@ -176,7 +176,7 @@ func ours(t *testing.T, c *zookeeper.Client, conn *zk.Conn, path string) {
 func TestEnsembleWiped(t *testing.T) {
 	t.Parallel()
 	z := server.StartZooKeeper(t)
-	c := open(t, z.Addr, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: hasty.MaxBackoff})
+	c := open(t, z.Addr, zookeeper.Options{SessionTimeout: 5 * time.Second, MaxBackoff: hasty.MaxBackoff})
 	connected(t, c)
 	populate(t, c)
 	pointer := watch(t, c, blacklist.Pointer())

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what must come at some time.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 const (
 	blacklist registry.Name = "config.manageddata.spam.blacklist"

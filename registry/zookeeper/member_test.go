@@ -12,7 +12,8 @@ import (
 // TestSessionExpires: the member comes back in the new session, under its name, and was never there twice.
 func TestSessionExpires(t *testing.T) {
 	t.Parallel()
-	p, c, beside, chroot := behind(t, zookeeper.Options{SessionTimeout: time.Second, MaxBackoff: 20 * time.Millisecond})
+	// The session is longer than a machine stalls: it is to expire when the wire is cut, and only then.
+	p, c, beside, chroot := behind(t, zookeeper.Options{SessionTimeout: 5 * time.Second, MaxBackoff: 20 * time.Millisecond})
 	populate(t, beside)
 	seen := membersOf(t, beside, users)
 	join(t, c, users, registry.Member{Endpoint: "10.0.0.1:9090"})

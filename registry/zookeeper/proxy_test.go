@@ -86,19 +86,21 @@ func (p *proxy) forward(from, to net.Conn, asks bool) {
 	defer p.drop(from, to)
 	for first := true; ; first = false {
 		head := make([]byte, 4)
-		if _, err := io.ReadFull(from, head); err != nil {
-			return
-		}
-		body := make([]byte, binary.BigEndian.Uint32(head))
-		if _, err := io.ReadFull(from, body); err != nil {
-			return
+		_, err := io.ReadFull(from, head)
+		var body []byte
+		if err == nil {
+			body = make([]byte, binary.BigEndian.Uint32(head))
+			_, err = io.ReadFull(from, body)
 		}
 		p.mu.Lock()
-		for p.frozen && !p.ended {
+		for p.frozen && !p.ended { // nor does it tell that the other end has gone
 			p.moved.Wait()
 		}
 		see := p.see
 		p.mu.Unlock()
+		if err != nil {
+			return
+		}
 		var v verdict
 		if asks && !first && see != nil {
 			v = see(int32(binary.BigEndian.Uint32(body[4:])))
