@@ -59,7 +59,7 @@ func TestOnewayCallsDoNotHideAHostThatHangs(t *testing.T) {
 	hangs := strange(t, func(c net.Conn, _ thrift.TProtocol) { _, _ = io.Copy(io.Discard, c) }) // it takes all, and says nothing
 	good := serve(t, storm.Options{})
 	p := open(t, thriftclient.Options{
-		Idempotent: []string{"echo"}, CallTimeout: 10 * time.Millisecond, Timeout: patience, Balance: thriftclient.RoundRobin,
+		Idempotent: []string{"echo"}, CallTimeout: 200 * time.Millisecond, Balance: thriftclient.RoundRobin,
 		Attempts: 10, Ejection: thriftclient.Ejection{Below: -1, Base: time.Hour, Max: time.Hour},
 	}, hangs, good.Addr())
 	c := stormservice.NewStormClient(p)

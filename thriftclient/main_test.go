@@ -1,6 +1,7 @@
 package thriftclient_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -57,8 +58,11 @@ func open(t testing.TB, o thriftclient.Options, endpoints ...string) *thriftclie
 	return openSource(t, thriftclient.Static(endpoints...), o)
 }
 
+// openSource makes a pool that is closed with the test. What the test does not bound is bounded by its patience alone: a machine that
+// stalls is nobody's failure.
 func openSource(t testing.TB, source thriftclient.Source, o thriftclient.Options) *thriftclient.Pool {
 	t.Helper()
+	o.Timeout, o.ConnectTimeout = cmp.Or(o.Timeout, patience), cmp.Or(o.ConnectTimeout, patience)
 	p, err := thriftclient.OpenSource(source, o)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ import (
 
 // Options of a server. The zero Options are good.
 type Options struct {
-	Addr      string      // default: a free port of 127.0.0.1
+	Addr      string      // default: a free port of 127.0.0.1 that the kernel gives to nobody while it refuses
 	Transport string      // buffered (the default), framed or header
 	Protocol  string      // binary (the default) or compact
 	Service   string      // its name, if it is multiplexed
@@ -47,8 +48,11 @@ type Server struct {
 	accepted atomic.Int64
 	excess   atomic.Int64
 
+	ending chan struct{} // closed by Close
+
 	mu       sync.Mutex
-	listener net.Listener // nil while it refuses
+	held     chan struct{} // closed when calls are answered again; nil: they are
+	listener net.Listener  // nil while it refuses
 	open     map[net.Conn]struct{}
 	most     int
 }
@@ -65,17 +69,14 @@ type Stats struct {
 
 // Serve starts a server.
 func Serve(o Options) (*Server, error) {
-	if o.Addr == "" {
-		o.Addr = "127.0.0.1:0"
-	}
-	s := &Server{o: o, addr: o.Addr, open: map[net.Conn]struct{}{}}
+	s := &Server{o: o, addr: o.Addr, ending: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	s.processor = stormservice.NewStormProcessor(handler{s})
 	if o.Service != "" {
 		m := thrift.NewTMultiplexedProcessor()
 		m.RegisterProcessor(o.Service, s.processor)
 		s.processor = m
 	}
-	if err := s.Accept(); err != nil {
+	if err := s.listen(); err != nil {
 		return nil, err
 	}
 	if o.Notes != "" {
@@ -90,11 +91,39 @@ func Serve(o Options) (*Server, error) {
 	return s, nil
 }
 
+// listen is the first Accept. It finds a port, if none was asked for, that is not of those which outgoing connections have.
+func (s *Server) listen() (err error) {
+	if s.o.Addr != "" {
+		return s.Accept()
+	}
+	for range 100 {
+		s.addr = fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		if err = s.Accept(); err == nil {
+			break
+		}
+	}
+	return err
+}
+
 // Addr is its endpoint.
 func (s *Server) Addr() string { return s.addr }
 
 // Slow has it wait before each answer.
 func (s *Server) Slow(d time.Duration) { s.delay.Store(int64(d)) }
+
+// Hold has it answer no call until it is released. Without that its callers have to give up, or it to be closed.
+func (s *Server) Hold() (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make(chan struct{})
+	s.held = held
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held = nil
+		close(held)
+	})
+}
 
 // Accept lets it be connected to, again.
 func (s *Server) Accept() error {
@@ -125,8 +154,9 @@ func (s *Server) Refuse() {
 	}
 }
 
-// Close ends it.
+// Close ends it, once.
 func (s *Server) Close() {
+	close(s.ending)
 	s.Refuse()
 	s.work.Wait()
 	if s.notes != nil {
@@ -229,8 +259,20 @@ func (s *Server) protocol(t thrift.TTransport) thrift.TProtocol {
 type handler struct{ s *Server }
 
 func (h handler) wait(d time.Duration) {
+	h.s.mu.Lock()
+	held := h.s.held
+	h.s.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-h.s.ending:
+		}
+	}
 	if d += time.Duration(h.s.delay.Load()); d > 0 {
-		<-time.After(d) // it takes its time
+		select {
+		case <-time.After(d): // it takes its time
+		case <-h.s.ending: // to nobody any more
+		}
 	}
 	h.s.executed.Add(1)
 }

@@ -25,7 +25,9 @@ func TestWhatPrometheusSees(t *testing.T) {
 	metrics := prometheus.New("storm")
 	reg := registry.NewPedanticRegistry()
 	reg.MustRegister(metrics)
-	p, err := thriftclient.OpenSource(thriftclient.Static(s.Addr()), thriftclient.Options{Metrics: metrics, Warm: -1})
+	p, err := thriftclient.OpenSource(thriftclient.Static(s.Addr()), thriftclient.Options{
+		Metrics: metrics, Warm: -1, Timeout: time.Minute, ConnectTimeout: time.Minute,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
