@@ -24,7 +24,7 @@ FUZZTIME    ?= 30s
 sudo     := $(if $(filter 0,$(shell id -u)),,sudo)
 packages  = $$(go list ./... | grep -v /integration)
 beside    = -p 4 # packages at once: most of their tests wait rather than work
-patience  = -timeout 30m # of a slow machine; what hangs is stopped by its own test
+patience  = -timeout 60m # of a slow machine; what hangs is stopped by its own test
 compile   = @go test $(1) -exec true $(packages) > /dev/null # before the tests run: a compiler beside them takes the time they need
 stage     = @printf '\n== %s  %s\n' "$$(date +%T)" '$(1)'
 
@@ -96,7 +96,7 @@ conformance: $(VERSITYGW)
 	$(call stage,conformance of the registries)
 	@.ci/gotest -count=1 $(patience) -run Conformance ./registry/... ./sync/mirror
 
-integration: $(VERSITYGW)
+integration: $(VERSITYGW) bin/kingpin bin/fleet
 	$(call stage,the built binary on real mounts)
 	@.ci/gotest -count=1 -parallel 4 $(patience) ./integration
 

@@ -67,7 +67,7 @@ func makeFleet(t *testing.T, where string) (out *transcript, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // it builds
+	ctx, cancel := context.WithTimeout(t.Context(), watchdog) // it builds
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
