@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func shareWithPython(t *testing.T, long time.Duration) {
 
 	follower := startOld(t, f, "follow", path, a.Path("config", name))
 	writer := startOld(t, f, "append", path, b.Path("config", name), "python")
-	ours := appendWhile(t, a.Path("config", name), "kingpin", long)
+	ours := appendWhile(t, a.Path("config", name), "kingpin", long, func() bool { return writer.items.Load() < enough })
 	lines := writer.end(t)
 	theirs, lockedOut := additions(t, lines)
 	if len(ours) < enough || len(theirs) < enough {
@@ -179,12 +180,15 @@ func parseList(t *testing.T, text string) []string {
 const enough = 5
 
 // appendWhile adds to a list on a mount for some time, as any program would that does not want to lose anything: it opens the file for
-// reading and writing, and begins anew if somebody else was faster. It returns what was added.
-func appendWhile(t *testing.T, path, who string, long time.Duration) []string {
+// reading and writing, and begins anew if somebody else was faster. It goes on for longer if that was too short for enough additions, or
+// for somebody else, but not for ever. It returns what was added.
+func appendWhile(t *testing.T, path, who string, long time.Duration, longer func() bool) []string {
 	t.Helper()
 	var added []string
 	pause := 40 * time.Millisecond
-	for end := time.Now().Add(long); time.Now().Before(end) || len(added) < enough; {
+	end := time.Now().Add(long)
+	last := end.Add(2 * patience)
+	for now := time.Now(); now.Before(end) || now.Before(last) && (len(added) < enough || longer()); now = time.Now() {
 		<-time.After(pause) // half of the time is for others, who do not wait for a lock
 		item, began := fmt.Sprintf("%s-%d", who, len(added)+1), time.Now()
 		switch err := appendTo(path, item); {
@@ -225,6 +229,7 @@ type oldProcess struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	lines chan string
+	items atomic.Int64 // lines that are not JSON, after the first one, which says that it is ready
 	ended bool
 }
 
@@ -247,6 +252,9 @@ func startOld(t *testing.T, f *fleet, args ...string) *oldProcess {
 	go func() {
 		defer close(p.lines)
 		for s := bufio.NewScanner(stdout); s.Scan(); {
+			if line := s.Text(); line != "ready" && !strings.HasPrefix(line, "{") {
+				p.items.Add(1)
+			}
 			p.lines <- s.Text()
 		}
 	}()
