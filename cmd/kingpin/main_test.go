@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 // TestScripts types commands. Beside what testscript knows, a script may say
 //
 //	exits N COMMAND...	run it; it must end with exit code N
-//	eventually COMMAND...	run it until it succeeds, for ten seconds
+//	eventually COMMAND...	run it until it succeeds, for a minute
 //
 // Each has a state directory and a configuration file of its own, and no mount: those stories are told in integration.
 func TestScripts(t *testing.T) {
@@ -57,7 +57,7 @@ func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: eventually COMMAND [ARG...]")
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		err := ts.Exec(args[0], args[1:]...)
 		if err == nil {
@@ -65,7 +65,7 @@ func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		select {
 		case <-deadline:
-			ts.Fatalf("after ten seconds still: %v", err)
+			ts.Fatalf("after a minute still: %v", err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
