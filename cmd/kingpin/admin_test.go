@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,12 +19,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/registry/embedded"
 	"github.com/kingpinfs/kingpin/sync/mirror"
 )
 
 // startServer runs a monitor of this process: without a mount, on an embedded registry, with the demo, and answering at
 // addresses that the kernel chooses.
 func startServer(t *testing.T, change func(*monitorSettings)) *server {
+	t.Helper()
+	s := launchServer(t, change)
+	eventually(t, func() error { return s.ready() })
+	return s
+}
+
+// launchServer is startServer without waiting until it is ready.
+func launchServer(t *testing.T, change func(*monitorSettings)) *server {
 	t.Helper()
 	set := monitorSettings{
 		dependencies: []registry.Dependency{registry.BaseDependency}, state: t.TempDir(), noMount: true, group: -1, maxBody: 1 << 20,
@@ -43,7 +55,6 @@ func startServer(t *testing.T, change func(*monitorSettings)) *server {
 			t.Error(err)
 		}
 	})
-	eventually(t, func() error { return s.ready() })
 	return s
 }
 
@@ -208,19 +219,24 @@ func TestMetricsNameNothing(t *testing.T) {
 		}
 		return nil
 	})
-	status, body := ask(t, s.public, "GET", "/metrics")
-	if status != 200 {
-		t.Fatal(status, body)
-	}
-	for _, want := range []string{
+	wanted := []string{
 		"kingpin_ready 1", `kingpin_names{kind="config"} 2`, `kingpin_publishes_total{result="ok"} 3`, // with the demo
 		`kingpin_stale_names{kind="config"} 0`, "kingpin_stale_seconds_max 0", `kingpin_held{reason="empty"} 0`, `kingpin_registrations{state="registered"} 0`, `kingpin_build_info{`,
 		`kingpin_propagation_seconds_count{kind="config"}`, "go_goroutines", "process_resident_memory_bytes",
-	} {
-		if !strings.Contains(body, want) {
-			t.Errorf("no %s in\n%s", want, body)
-		}
 	}
+	body := ""
+	eventually(t, func() error { // the config of the deciders is followed a moment after it was made
+		status := 0
+		if status, body = ask(t, s.public, "GET", "/metrics"); status != 200 {
+			return fmt.Errorf("%d %s", status, body)
+		}
+		for _, want := range wanted {
+			if !strings.Contains(body, want) {
+				return fmt.Errorf("no %s in\n%s", want, body)
+			}
+		}
+		return nil
+	})
 	if strings.Contains(body, "greeting") {
 		t.Error("the name of a config is in the metrics")
 	}
@@ -252,6 +268,34 @@ func TestO1HealthIsTrue(t *testing.T) {
 	s.engine.mu.Lock()
 	s.engine.mirror, s.engine.trouble = followed, nil
 	s.engine.mu.Unlock()
+}
+
+// Who has seen that the monitor serves may ask it for something at once: the first commands after a restart wait for the registry.
+func TestTheFirstCommandWaitsForTheRegistry(t *testing.T) {
+	state := t.TempDir()
+	former, err := embedded.Open(filepath.Join(state, registryFile), embedded.Options{}) // as the monitor before, which is just ending
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := launchServer(t, func(set *monitorSettings) { set.state = state })
+	answered := make(chan *httptest.ResponseRecorder, 1)
+	go func() {
+		answer := httptest.NewRecorder()
+		s.routes().ServeHTTP(answer, httptest.NewRequest("GET", "/v1/registry/names", nil))
+		answered <- answer
+	}()
+	select {
+	case answer := <-answered:
+		t.Errorf("before the registry is open: %d %s", answer.Code, answer.Body)
+		answered <- answer
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := former.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if answer := <-answered; answer.Code != http.StatusOK {
+		t.Errorf("it did not wait: %d %s", answer.Code, answer.Body)
+	}
 }
 
 func TestFaceWaitsForItsAddress(t *testing.T) {

@@ -80,6 +80,9 @@ func (s *server) routes() http.Handler {
 		"DELETE /v1/dependencies/{dep}/members":   s.changing(s.deleteMembers),
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if !s.direct && asksRegistry(pattern) {
+				s.engine.awaitOpening()
+			}
 			result, err := answer(r)
 			if err == nil && changes(pattern) {
 				s.settle(r.Context())

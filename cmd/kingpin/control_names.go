@@ -102,6 +102,7 @@ func (s *server) getRegistryNames(r *http.Request) (any, error) {
 	list := make([]listedName, 0, len(names))
 	for _, n := range names {
 		_, here := followed[n]
+		here = here || n == registry.DeciderName // by every machine, though it may not have come yet
 		list = append(list, listedName{Name: string(n), Kind: n.Kind().String(), Followed: here})
 	}
 	return list, nil

@@ -73,28 +73,37 @@ func (e *engine) behind() (backend, time.Time) {
 	return e.backend, e.since
 }
 
-// writable says why a write would fail now. It asks nobody. Just after the start it waits a moment for the first answer: whoever
-// creates a file holds the lock of its directory meanwhile, but each upgrade would send somebody away else.
-func (e *engine) writable() error {
-	err := e.can((*mirror.Mirror).Writable)
-	for deadline := time.Now().Add(lockedPatience); err != nil && e.young() && time.Now().Before(deadline); {
+// writable says why a write would fail now. It asks nobody.
+func (e *engine) writable() error { return e.can((*mirror.Mirror).Writable) }
+
+// writableSoon is writable of who creates a file, and holds the lock of its directory meanwhile. Just after the start it waits a moment
+// for the first answer: each upgrade would send somebody away else.
+func (e *engine) writableSoon() error {
+	err := e.writable()
+	for began := time.Now(); err != nil && time.Since(began) < e.lockedPatience(); {
 		<-time.After(openingPause)
-		err = e.can((*mirror.Mirror).Writable)
+		err = e.writable()
 	}
 	return err
 }
 
-// young says that the engine has just started.
-func (e *engine) young() bool {
-	_, since := e.behind()
-	return time.Since(since) < openingPatience
+// lockedPatience is how long who holds a lock that readers may want waits now for the registry.
+func (e *engine) lockedPatience() time.Duration {
+	switch _, since := e.behind(); {
+	case e.untried():
+		return openingPatience // that takes longer only where everything else does
+	case time.Since(since) < openingPatience:
+		return lockedPatience
+	}
+	return 0
 }
 
 // A monitor that has just started, or taken over, opens its registry within milliseconds: a writer waits for that rather than be sent
 // away.
 const (
-	openingPatience = 2 * time.Second
-	lockedPatience  = 250 * time.Millisecond // of who holds a lock that readers may want
+	untriedPatience = 10 * time.Second // on a busy machine
+	openingPatience = 2 * time.Second  // of an ensemble to answer
+	lockedPatience  = 250 * time.Millisecond
 	openingPause    = 10 * time.Millisecond
 )
 
@@ -105,7 +114,7 @@ func (e *engine) soon() (*mirror.Mirror, error) {
 }
 
 func (e *engine) awaitOpening() {
-	for deadline := time.Now().Add(openingPatience); e.opening() && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(untriedPatience); e.opening() && time.Now().Before(deadline); {
 		<-time.After(openingPause)
 	}
 }
@@ -125,6 +134,13 @@ func (e *engine) opening() bool {
 	}
 	ensemble := e.backend.ensemble
 	return ensemble != nil && time.Since(e.since) < openingPatience && !ensemble.Connected()
+}
+
+// untried says that nobody has tried to open the registry to the end.
+func (e *engine) untried() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mirror == nil && e.trouble == nil
 }
 
 // check says why a body would be refused for what is in it.

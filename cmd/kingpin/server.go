@@ -159,7 +159,7 @@ func (inv *invocation) fatal(err error) error {
 
 func (s *server) mountOptions() fs.Options {
 	o := fs.Options{
-		Writable:      s.engine.writable,
+		Writable:      s.engine.writableSoon,
 		Reach:         s.engine.reach,
 		Quota:         s.engine.quota,
 		Check:         s.engine.check,
@@ -184,7 +184,7 @@ func (s *server) mountOptions() fs.Options {
 	}
 	o.Register = s.register
 	o.Edit = func(ctx context.Context, e fs.Edit) error {
-		m, err := s.engine.get()
+		m, err := s.engine.soon()
 		if err != nil {
 			return err
 		}
@@ -205,7 +205,7 @@ func (s *server) mountOptions() fs.Options {
 func (s *server) publish(ctx context.Context, p mirror.Publication) (entry disk.Entry, err error) {
 	started := time.Now()
 	defer func() { s.publishes.add(p, entry, err, started) }()
-	m, err := s.engine.get()
+	m, err := s.engine.soon()
 	if err != nil {
 		return disk.Entry{}, err
 	}

@@ -32,6 +32,11 @@ func settles(ctx context.Context, so func() bool) bool {
 // changes says whether the requests of a route may change something.
 func changes(pattern string) bool { return !strings.HasPrefix(pattern, "GET ") }
 
+// asksRegistry says whether the requests of a route need the registry. Who has just seen the monitor start may send one.
+func asksRegistry(pattern string) bool {
+	return changes(pattern) || strings.Contains(pattern, "/registry/") || strings.Contains(pattern, "/dependencies") || strings.Contains(pattern, "{name}/")
+}
+
 // settle waits until the kernel and the watchers have heard of every version that is on disk now: the cat after a command must not
 // show what was before it. A version whose writer still has its file open is not waited for.
 func (s *server) settle(ctx context.Context) {
