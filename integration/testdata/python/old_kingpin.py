@@ -142,11 +142,6 @@ def follow(path, file):
     seen = {'downloads': 0, 'lost': [], 'backwards': 0, 'daemon': [], 'polls': 0, 'same_mtime': [], 'application': []}
     handled = [None]
 
-    @client.DataWatch(path)
-    def changed(data, _):
-        fetch(data.decode() if data else '')
-        handled[0] = data
-
     def fetch(token):
         if not token:
             return
@@ -159,6 +154,11 @@ def follow(path, file):
         if len(values) < len(seen['daemon']):
             seen['backwards'] += 1
         seen['daemon'] = values
+
+    @client.DataWatch(path)
+    def changed(data, _):
+        fetch(data.decode() if data else '')
+        handled[0] = data
 
     print('ready', flush=True)
     last = b''
