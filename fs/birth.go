@@ -224,6 +224,13 @@ func (f *FS) unborn(file disk.File) bool {
 	return b != nil && b.dying == nil && !b.done
 }
 
+// acted says whether the coming or going of a name is being acted out.
+func (f *FS) acted(p place) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.births[p] != nil
+}
+
 // birthLookup answers a lookup by the poker of the name that it acts for.
 func (f *FS) birthLookup(in *fuse.InHeader, name string, out *fuse.EntryOut) (fuse.Status, bool) {
 	if !f.isPoker(in) {

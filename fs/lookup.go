@@ -38,9 +38,10 @@ func (f *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out 
 	if config, ok := f.historyOf(parent); ok {
 		return f.lookupPast(cancel, thread, config, name, out)
 	}
-	// A negative answer that the kernel may keep, but for the poker and names private to somebody.
+	// A negative answer that the kernel may keep, but for the poker, names private to somebody, and one that the poker is about to remove: it
+	// has to be asked for by him.
 	out.NodeId = 0
-	if (kindOfDir(parent) != 0 || parent == rootNode) && !f.private(parent, name) {
+	if (kindOfDir(parent) != 0 || parent == rootNode) && !f.private(parent, name) && !f.acted(place{parent, name}) {
 		out.SetEntryTimeout(briefly)
 		return fuse.OK
 	}
