@@ -17,15 +17,16 @@ import (
 // child is a process that the keeper has started.
 type child struct {
 	identity
-	cmd     *exec.Cmd
-	born    time.Time
-	ready   time.Time // when it said so
-	conn    *os.File  // the keeper's end of the socket between them
-	reaped  bool
-	killed  bool   // by the keeper
-	why     cause  // it is about to end; crash: on its own account
-	refused string // why it cannot serve, in its own words
-	suspect bool   // was a zombie when last looked at
+	cmd      *exec.Cmd
+	born     time.Time
+	ready    time.Time // when it said so
+	conn     *os.File  // the keeper's end of the socket between them
+	reaped   bool
+	killed   bool          // by the keeper
+	killedAt time.Duration // on the clock of sinceBoot
+	why      cause         // it is about to end; crash: on its own account
+	refused  string        // why it cannot serve, in its own words
+	suspect  bool          // was a zombie when last looked at
 }
 
 // event is what a child did: it reported something, or it is gone. Its last report comes before its end.
@@ -42,7 +43,9 @@ func (c *child) bury() {
 }
 
 func (c *child) kill() {
-	c.killed = true
+	if !c.killed {
+		c.killed, c.killedAt = true, sinceBoot()
+	}
 	_ = c.cmd.Process.Kill()
 }
 

@@ -17,7 +17,7 @@ func TestWithoutResendARequestInFlightEndsWithItsServer(t *testing.T) {
 		eventually(t, "a request hangs", func() bool { return strings.Count(m.log.String(), "will never be answered") == n+1 })
 		unix.Kill(server, unix.SIGKILL)
 		killed := time.Now()
-		if !cat.wait(5*time.Second) || !strings.Contains(cat.log.String(), unix.ECONNABORTED.Error()) {
+		if !cat.wait(patience) || !strings.Contains(cat.log.String(), unix.ECONNABORTED.Error()) {
 			t.Errorf("the program whose request server %d had read: %v %s", n+1, cat.err, cat.log.String())
 		}
 		t.Logf("the error came after %v", time.Since(killed).Round(time.Millisecond))
@@ -40,7 +40,7 @@ func TestWithoutResendReadsGoOnAfterAKill(t *testing.T) {
 	m.serving(kills + 1)
 	m.cat(t)
 	reader.in.Close()
-	reader.wait(5 * time.Second)
+	reader.wait(patience)
 	text := reader.log.String()
 	t.Log(strings.TrimSpace(text))
 	if !strings.Contains(text, "reads=") {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -118,7 +117,7 @@ func TestContainersSurviveWhatHappensToTheMonitor(t *testing.T) {
 			m.serving(6)
 			expect("after the server's deaths", served)
 			reader.in.Close()
-			reader.wait(5 * time.Second)
+			reader.wait(patience)
 			if text := reader.log.String(); !strings.Contains(text, " failed=0 ") {
 				t.Errorf("reader in the container: %s", text)
 			}
@@ -127,10 +126,10 @@ func TestContainersSurviveWhatHappensToTheMonitor(t *testing.T) {
 				for _, pid := range append([]int{m.cmd.Process.Pid}, m.processes()...) {
 					unix.Kill(pid, unix.SIGKILL)
 				}
-				m.wait(5 * time.Second)
+				m.wait(patience)
 				expect("with everything killed", `"" `+unix.ENOTCONN.Error())
 				p := start(t, "rescue", "MOUNT="+m.mount, under)
-				p.wait(5 * time.Second)
+				p.wait(patience)
 				expect("after the rescue", plain)
 				m = startMonitor(t, m.mount, under)
 				m.serving(1)
@@ -156,7 +155,7 @@ func TestStopThatCoversTheMountSparesTheContainers(t *testing.T) {
 			t.Fatalf("served: %s", got)
 		}
 		m.signal(unix.SIGTERM)
-		if !m.wait(5*time.Second) || m.err != nil {
+		if !m.wait(patience) || m.err != nil {
 			t.Fatalf("stop: %v", m.err)
 		}
 		if got := c.reads(); got != plain {
@@ -166,12 +165,12 @@ func TestStopThatCoversTheMountSparesTheContainers(t *testing.T) {
 		m.serving(1)
 	}
 	reader.in.Close()
-	reader.wait(5 * time.Second)
+	reader.wait(patience)
 	if text := reader.log.String(); !strings.Contains(text, " failed=0 ") {
 		t.Errorf("reader in the container: %s", text)
 	}
 	m.signal(unix.SIGTERM)
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	if err := sweep(m.mount, env[0][len("UNDER="):]); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,7 +26,7 @@ func TestMountReadStop(t *testing.T) {
 		t.Errorf("mounted: %v %v", stack, err)
 	}
 	m.signal(unix.SIGINT)
-	if !m.wait(5*time.Second) || m.err != nil {
+	if !m.wait(patience) || m.err != nil {
 		t.Fatalf("stop: %v", m.err)
 	}
 	if stack, _ := mountsOn(m.mount); len(stack) > 0 {
@@ -35,7 +38,7 @@ func TestMountReadStop(t *testing.T) {
 func (m *monitor) cat(t *testing.T) {
 	t.Helper()
 	cat := start(t, "cat", "FILE="+m.mount+"/"+fileName)
-	if !cat.wait(5*time.Second) || cat.err != nil {
+	if !cat.wait(patience) || cat.err != nil {
 		t.Fatalf("cat: %v\n%s", cat.err, cat.log.String())
 	}
 }
@@ -52,21 +55,16 @@ func TestKillingTheServerFailsNoRead(t *testing.T) {
 	for range 2 {
 		readers = append(readers, start(t, "reader", "FILE="+m.mount+"/"+fileName))
 	}
-	poking, poked := make(chan struct{}), make(chan int)
-	go func() { // the server may well be killed while the poker waits for its answer
-		count := 0
-		for {
-			select {
-			case <-poking:
-				poked <- count
-				return
-			default:
-				if d, err := m.try(1, Op{Kind: Touch, Path: fileName}); err == nil && d.err == "<nil>" && d.results[0] == 0 {
-					count++
-				}
+	var poked atomic.Int32
+	var poking sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	poking.Go(func() { // the server may well be killed while the poker waits for its answer
+		for ctx.Err() == nil {
+			if d, err := m.try(1, Op{Kind: Touch, Path: fileName}); err == nil && d.err == "<nil>" && d.results[0] == 0 {
+				poked.Add(1)
 			}
 		}
-	}()
+	})
 	for n := range kills {
 		pid := m.serving(n + 1)
 		<-time.After(rand.N(2 * serverHealthy)) // anywhere in its work, now and then too early to count as healthy
@@ -76,14 +74,13 @@ func TestKillingTheServerFailsNoRead(t *testing.T) {
 		}
 	}
 	m.serving(kills + 1)
-	close(poking)
-	if n := <-poked; n == 0 {
-		t.Error("nothing was poked")
-	}
+	eventually(t, "something is poked", func() bool { return poked.Load() > 0 })
+	stop()
+	poking.Wait()
 	m.cat(t)
 	for _, r := range readers {
 		r.in.Close()
-		r.wait(5 * time.Second)
+		r.wait(patience)
 		t.Log(strings.TrimSpace(r.log.String()))
 		if text := r.log.String(); !strings.Contains(text, " failed=0 ") || strings.HasPrefix(text, "reads=0") {
 			t.Errorf("reader: %s", text)
@@ -133,7 +130,7 @@ func TestCrashLoopIsPacedAndSaid(t *testing.T) {
 		t.Errorf("pauses: %v", pauses)
 	}
 	m.signal(unix.SIGTERM) // while no server runs
-	if !m.wait(5*time.Second) || m.err != nil {
+	if !m.wait(patience) || m.err != nil {
 		t.Errorf("stop in a crash loop: %v", m.err)
 	}
 }
@@ -155,7 +152,7 @@ func TestBackoff(t *testing.T) {
 func TestServerThatCannotServeEndsTheKeeper(t *testing.T) {
 	for _, code := range []int{3, StatusFatal} {
 		m := newMonitor(t, fmt.Sprint("SERVER_DIES=", code))
-		if !m.wait(5*time.Second) || m.err == nil {
+		if !m.wait(patience) || m.err == nil {
 			t.Fatalf("status %d: keeper goes on or is content: %v", code, m.err)
 		}
 		for _, want := range []string{"the server says why", fmt.Sprint("exit status ", code)} {
@@ -170,7 +167,7 @@ func TestServerThatCannotServeEndsTheKeeper(t *testing.T) {
 func TestServerThatGivesUpLaterEndsTheKeeper(t *testing.T) {
 	m := newMonitor(t, "SERVER_REFUSES=1") // the second one
 	unix.Kill(m.serving(1), unix.SIGKILL)
-	if !m.wait(5*time.Second) || m.err == nil {
+	if !m.wait(patience) || m.err == nil {
 		t.Fatalf("keeper goes on or is content: %v", m.err)
 	}
 }
@@ -184,7 +181,7 @@ func TestCtrlCReachesTheKeeperAlone(t *testing.T) {
 		}
 	}
 	unix.Kill(-m.cmd.Process.Pid, unix.SIGINT) // as the terminal does
-	if !m.wait(5*time.Second) || m.err != nil {
+	if !m.wait(patience) || m.err != nil {
 		t.Errorf("stop: %v", m.err)
 	}
 	if strings.Contains(m.log.String(), "died") {
@@ -224,10 +221,10 @@ func TestStopWithAnOpenFileNamesTheHolderAndHangsNobody(t *testing.T) {
 		return strings.Contains(m.log.String(), fmt.Sprintf("(pid %d)", cat.cmd.Process.Pid))
 	})
 	cat.in.Close()
-	if !cat.wait(5 * time.Second) {
+	if !cat.wait(patience) {
 		t.Error("the reader hangs")
 	}
-	if !m.wait(5*time.Second) || m.err != nil {
+	if !m.wait(patience) || m.err != nil {
 		t.Errorf("stop: %v", m.err)
 	}
 }
@@ -243,7 +240,7 @@ func TestStopOfAServerThatDoesNotEnd(t *testing.T) {
 		t.Errorf("stop: %v", m.err)
 	}
 	cat.in.Close()
-	if !cat.wait(5*time.Second) || !strings.Contains(cat.log.String(), "read -1 ") {
+	if !cat.wait(patience) || !strings.Contains(cat.log.String(), "read -1 ") {
 		t.Errorf("the reader of a file whose server is gone: %s", cat.log.String())
 	}
 }
@@ -269,7 +266,7 @@ func TestDeadMountIsMountedOverAndSweptAway(t *testing.T) {
 	first.serving(1)
 	for range 2 { // two keepers die, the third finds both their mounts
 		first.signal(unix.SIGKILL)
-		first.wait(5 * time.Second)
+		first.wait(patience)
 		eventually(t, "server and poker end after their keeper", func() bool { return len(first.processes()) == 0 })
 		second := startMonitor(t, first.mount)
 		second.serving(1)
@@ -305,7 +302,7 @@ func TestSomebodyElseUnmounts(t *testing.T) {
 	m := newMonitor(t)
 	m.serving(1)
 	eventually(t, "umount", func() bool { return unix.Unmount(m.mount, 0) == nil })
-	if !m.wait(5*time.Second) || m.err == nil {
+	if !m.wait(patience) || m.err == nil {
 		t.Fatalf("keeper goes on or is content: %v", m.err)
 	}
 	eventually(t, "the log says so", func() bool { return strings.Contains(m.log.String(), errUnmounted.Error()) })
@@ -313,7 +310,7 @@ func TestSomebodyElseUnmounts(t *testing.T) {
 
 func TestServerOutsideAKeeperSaysSo(t *testing.T) {
 	p := start(t, "server", "COMMANDS="+filepath.Join(t.TempDir(), "c"))
-	if !p.wait(5*time.Second) || p.err == nil || !strings.Contains(p.log.String(), "started by its keeper only") {
+	if !p.wait(patience) || p.err == nil || !strings.Contains(p.log.String(), "started by its keeper only") {
 		t.Errorf("%v: %s", p.err, p.log.String())
 	}
 }
@@ -346,7 +343,7 @@ func TestWholeMonitorKilledWhileThePokerNotifies(t *testing.T) {
 	for _, pid := range []int{m.cmd.Process.Pid, server, poker} {
 		unix.Kill(pid, unix.SIGKILL)
 	}
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	next := startMonitor(t, m.mount)
 	next.serving(1)
 	next.cat(t)

@@ -173,7 +173,7 @@ func (m *monitor) try(count int, op Op) (did, error) {
 }
 
 // watchdogTime is far more than any test takes: then the connection is cut, which frees whoever hangs in it.
-const watchdogTime = time.Minute
+const watchdogTime = 5 * time.Minute
 
 // newMonitor starts a keeper on a temporary directory; env goes to all its processes.
 func newMonitor(t *testing.T, env ...string) *monitor {
@@ -224,7 +224,7 @@ func cutOff(dir string) {
 
 func (m *monitor) stop() {
 	m.signal(unix.SIGTERM)
-	m.wait(20 * time.Second)
+	m.wait(patience)
 }
 
 // serving waits until the nth server answers, and returns its pid.

@@ -22,8 +22,9 @@ const (
 // managerVariables are what the manager says to this process and to none of its children.
 var managerVariables = []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}
 
-// managerPatience is how long a manager that is busy may keep a message waiting.
-const managerPatience = time.Second
+// managerPatience is how long a manager that is busy may keep a message waiting. One that it does not get may cost the service its next
+// start: READY=1, the descriptors. Only the heartbeat waits for nobody.
+const managerPatience = 5 * time.Second
 
 // manager is the service manager that started this process, by the protocol of sd_notify(3) and sd_listen_fds(3). All its methods
 // may be called on nil: then there is none. That a message is lost is logged and otherwise ignored.
@@ -63,6 +64,11 @@ func (m *manager) close() {
 
 // say sends variables, and descriptors with them.
 func (m *manager) say(variables string, files ...*os.File) {
+	m.send(variables, 0, files...)
+}
+
+// send is say with flags of sendmsg(2).
+func (m *manager) send(variables string, flags int, files ...*os.File) {
 	if m == nil {
 		return
 	}
@@ -70,8 +76,10 @@ func (m *manager) say(variables string, files ...*os.File) {
 	for _, f := range files {
 		rights = append(rights, unix.UnixRights(int(f.Fd()))...)
 	}
-	err := again(func() error { return unix.Sendmsg(m.conn, []byte(variables), rights, m.address, unix.MSG_NOSIGNAL) })
-	if err != nil {
+	err := again(func() error {
+		return unix.Sendmsg(m.conn, []byte(variables), rights, m.address, unix.MSG_NOSIGNAL|flags)
+	})
+	if err != nil && (flags&unix.MSG_DONTWAIT == 0 || !errors.Is(err, unix.EAGAIN)) {
 		m.log.Warn("service manager does not hear", "say", variables, "err", err)
 	}
 }
@@ -113,7 +121,7 @@ func (m *manager) ticks() <-chan time.Time {
 	return time.Tick(m.beat)
 }
 
-func (m *manager) alive() { m.say("WATCHDOG=1") }
+func (m *manager) alive() { m.send("WATCHDOG=1", unix.MSG_DONTWAIT) } // the next one is due before it is missed
 
 // takeParked returns what an earlier keeper has parked, by name. Descriptors of other names are not touched.
 func takeParked() map[string]*os.File {

@@ -160,7 +160,7 @@ func TestStoredMountSurvivesARestartOfTheService(t *testing.T) {
 	const restarts = 3
 	for n := range restarts {
 		m.signal(unix.SIGTERM)
-		if !m.wait(5*time.Second) || m.err != nil {
+		if !m.wait(patience) || m.err != nil {
 			t.Fatalf("the keeper does not end: %v", m.err)
 		}
 		if left := m.processes("server"); len(left) > 0 {
@@ -181,7 +181,7 @@ func TestStoredMountSurvivesARestartOfTheService(t *testing.T) {
 	})
 	eventually(t, "the watch still hears", func() bool { return strings.Contains(watch.log.String(), "CLOSE_WRITE") })
 	reader.in.Close()
-	reader.wait(5 * time.Second)
+	reader.wait(patience)
 	t.Log(strings.TrimSpace(reader.log.String()))
 	if text := reader.log.String(); !strings.Contains(text, " failed=0 ") || strings.HasPrefix(text, "reads=0") {
 		t.Errorf("reader: %s", text)
@@ -207,13 +207,13 @@ func TestStoredMountSurvivesTheDeathOfTheKeeper(t *testing.T) {
 		for _, pid := range pids {
 			unix.Kill(pid, unix.SIGKILL)
 		}
-		m.wait(5 * time.Second)
+		m.wait(patience)
 		m = s.start(m.mount) // the old server may still be there, and has the lock
 		m.serving(n + 2)
 		m.says(fmt.Sprintf("server %d: {Crash:%d OOM:0 Hang:0 Upgrade:0}", n+2, n+1))
 	}
 	reader.in.Close()
-	reader.wait(5 * time.Second)
+	reader.wait(patience)
 	t.Log(strings.TrimSpace(reader.log.String()))
 	if text := reader.log.String(); !strings.Contains(text, " failed=0 ") || strings.HasPrefix(text, "reads=0") {
 		t.Errorf("reader: %s", text)
@@ -238,7 +238,7 @@ func TestStaleDescriptorsAreDropped(t *testing.T) {
 	eventually(t, "the descriptors are parked", func() bool { return s.holds() == 2 })
 	s.intends("restart")
 	m.signal(unix.SIGTERM)
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	if err := abort(m.mount); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestServerThatCannotGoOnGetsAMountOfItsOwn(t *testing.T) {
 	eventually(t, "the descriptors are parked", func() bool { return s.holds() == 2 })
 	s.intends("restart")
 	m.signal(unix.SIGTERM)
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	m = s.start(m.mount, "SERVER_REFUSES=1") // unless it is the first
 	m.says("no server can go on")
 	eventually(t, "it is mounted over", func() bool { stack, _ := mountsOn(m.mount); return len(stack) == 2 })
@@ -277,7 +277,7 @@ func TestManagerHearsOfHeartbeatAndUpgrade(t *testing.T) {
 	m.serving(1)
 	poker := m.poker()
 	s.says("WATCHDOG=1")
-	m.upgrade(5*time.Second, "")
+	m.upgrade(patience, "")
 	s.says("RELOADING=1\nMONOTONIC_USEC=")
 	eventually(t, "READY=1 is said at the start and after the upgrade", func() bool {
 		s.mu.Lock()
@@ -311,11 +311,11 @@ func TestRescueSparesWhatTheManagerKeeps(t *testing.T) {
 		unix.Kill(pid, unix.SIGSTOP) // whatever they would do now
 	}
 	m.signal(unix.SIGKILL)
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	rescue := func(result string) {
 		t.Helper()
 		p := start(t, "rescue", append(s.env(), "MOUNT="+m.mount, "UNDER="+files, "SERVICE_RESULT="+result)...)
-		if !p.wait(5*time.Second) || p.err != nil {
+		if !p.wait(patience) || p.err != nil {
 			t.Fatalf("rescue: %v %s", p.err, p.log.String())
 		}
 	}

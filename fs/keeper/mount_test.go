@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -73,12 +72,12 @@ func TestMountPointBehindALink(t *testing.T) {
 
 func TestSecondKeeperOnALiveMount(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t)
+	m := newMonitor(t, "PROBE=1h") // nobody replaces the server when it hangs
 	server := m.serving(1)
 	refused := func(say string) {
 		t.Helper()
 		p := start(t, "keeper", "MOUNT="+m.mount)
-		if !p.wait(10*time.Second) || p.err == nil {
+		if !p.wait(patience) || p.err == nil {
 			t.Errorf("%v: %s", p.err, p.log.String())
 		}
 		eventually(t, "the log says "+say, func() bool { return strings.Contains(p.log.String(), say) })
@@ -100,7 +99,7 @@ func TestWithoutDeviceOrPrivilege(t *testing.T) {
 	}
 	for _, test := range tests {
 		m := newMonitor(t, "IMPAIRED="+test.impaired)
-		if !m.wait(5*time.Second) || m.err == nil {
+		if !m.wait(patience) || m.err == nil {
 			t.Fatalf("without %s the keeper runs", test.impaired)
 		}
 		eventually(t, "the log says "+test.say, func() bool { return strings.Contains(m.log.String(), test.say) })

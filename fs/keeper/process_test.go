@@ -75,16 +75,20 @@ func startWith(t *testing.T, attr procAttr, role string, env ...string) *process
 	}()
 	go func() {
 		p.err = p.cmd.Wait()
-		select { // its last words; a keeper that was killed leaves children that hold the pipe for a moment
+		moment := patience
+		if !p.cmd.ProcessState.Exited() {
+			moment = time.Second // a keeper that was killed leaves children that hold the pipe
+		}
+		select { // its last words
 		case <-read:
-		case <-time.After(time.Second):
+		case <-time.After(moment):
 		}
 		close(p.done)
 	}()
 	t.Cleanup(func() {
 		p.in.Close()
 		p.signal(unix.SIGTERM)
-		if !p.wait(20 * time.Second) {
+		if !p.wait(patience) {
 			t.Errorf("%s does not end", role)
 			p.signal(unix.SIGKILL)
 		}
@@ -130,12 +134,15 @@ func (l *transcript) String() string {
 	return l.text.String()
 }
 
+// patience is for a machine on which everything takes its time; who reaches it hangs.
+const patience = time.Minute
+
 // eventually waits for the outside world.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); !holds(); <-tick.C {
+	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}

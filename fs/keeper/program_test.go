@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +36,7 @@ func TestServerThatDiesIsFollowedByTheSameProgram(t *testing.T) {
 	}
 	unix.Kill(server, unix.SIGKILL)
 	server = m.serving(2)
-	m.upgrade(5*time.Second, "")
+	m.upgrade(patience, "")
 	m.says("ended before it was prepared: exit status 1")
 	unix.Kill(server, unix.SIGKILL)
 	server = m.serving(3)

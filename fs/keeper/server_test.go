@@ -96,15 +96,15 @@ func serverMain() error {
 		}
 		go obey(l, a)
 	}
+	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 && modeOf() != "mended" {
+		return status(3) // before it is ready: how long after that it takes to end would say how healthy it was
+	}
 	if err := a.Ready(); err != nil {
 		return err
 	}
 	if os.Getenv("SERVER_IS_GREEDY") != "" && a.Incarnation == 1 {
 		for all := [][]byte{}; ; all = append(all, bytes.Repeat([]byte("x"), 1<<20)) {
 		}
-	}
-	if os.Getenv("SERVER_CRASHES") != "" && a.Incarnation > 1 && modeOf() != "mended" {
-		return status(3)
 	}
 	if os.Getenv("SERVER_LEADER_ENDS") != "" && a.Incarnation == 1 {
 		unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0) // this thread alone
@@ -134,7 +134,7 @@ func serverMain() error {
 	}
 	select {
 	case <-c.ended:
-	case <-time.After(time.Second):
+	case <-time.After(3 * time.Second): // who has a file open is to read it
 	}
 	return nil
 }
@@ -272,7 +272,7 @@ func obey(l net.Listener, a *Attachment) {
 				for i := range ops {
 					ops[i] = op
 				}
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				start := time.Now()
 				results, err := a.Poker().Do(ctx, ops)
 				took := time.Since(start)

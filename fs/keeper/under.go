@@ -72,7 +72,7 @@ func sweep(point, files string) error {
 
 const (
 	rescueProbe = 100 * time.Millisecond // a dead mount answers at once
-	rescueWait  = 2 * time.Second        // what a server may outlive its keeper
+	rescueWait  = 10 * time.Second       // what a server may outlive its keeper
 	rescuePause = 10 * time.Millisecond
 )
 

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,7 +73,7 @@ func TestDetachedMountShowsThePlainFilesUnderIt(t *testing.T) {
 	if err := unix.Unmount(m.mount, unix.MNT_DETACH); err != nil {
 		t.Fatal(err)
 	}
-	if !m.wait(5*time.Second) || m.err == nil {
+	if !m.wait(patience) || m.err == nil {
 		t.Fatalf("keeper goes on or is content: %v", m.err)
 	}
 	showsPlain(t, m.mount)
@@ -87,7 +86,7 @@ func TestDetachedMountShowsThePlainFilesUnderIt(t *testing.T) {
 func TestServerThatGivesUpLeavesThePlainFiles(t *testing.T) {
 	m := newMonitor(t, "UNDER="+plainFiles(t), "SERVER_REFUSES=1") // the second one
 	unix.Kill(m.serving(1), unix.SIGKILL)
-	if !m.wait(5*time.Second) || m.err == nil {
+	if !m.wait(patience) || m.err == nil {
 		t.Fatalf("keeper goes on or is content: %v", m.err)
 	}
 	showsPlain(t, m.mount)
@@ -96,7 +95,7 @@ func TestServerThatGivesUpLeavesThePlainFiles(t *testing.T) {
 
 func TestServerThatNeverServedLeavesNoPlainFiles(t *testing.T) {
 	m := newMonitor(t, "UNDER="+plainFiles(t), "SERVER_DIES=3")
-	if !m.wait(5*time.Second) || m.err == nil {
+	if !m.wait(patience) || m.err == nil {
 		t.Fatalf("keeper goes on or is content: %v", m.err)
 	}
 	if stack, _ := mountsOn(m.mount); len(stack) != 0 {
@@ -112,7 +111,7 @@ func TestRescue(t *testing.T) {
 	rescue := func() {
 		t.Helper()
 		p := start(t, "rescue", "MOUNT="+m.mount, under)
-		if !p.wait(5*time.Second) || p.err != nil {
+		if !p.wait(patience) || p.err != nil {
 			t.Fatalf("rescue: %v %s", p.err, p.log.String())
 		}
 	}
@@ -133,7 +132,7 @@ func TestRescue(t *testing.T) {
 	}
 
 	m.signal(unix.SIGKILL) // the others end a moment later
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	rescue()
 	showsPlain(t, m.mount)
 	rescue()
@@ -168,13 +167,13 @@ func TestRescueOfAMountThatHangs(t *testing.T) {
 	for _, pid := range []int{m.cmd.Process.Pid, server, poker} {
 		unix.Kill(pid, unix.SIGKILL)
 	}
-	m.wait(5 * time.Second)
+	m.wait(patience)
 	p := start(t, "rescue", "MOUNT="+m.mount, "UNDER="+files)
-	if !p.wait(5*time.Second) || p.err != nil {
+	if !p.wait(patience) || p.err != nil {
 		t.Fatalf("rescue: %v %s", p.err, p.log.String())
 	}
 	showsPlain(t, m.mount)
-	if !cat.wait(5 * time.Second) {
+	if !cat.wait(patience) {
 		t.Error("who waited still waits")
 	}
 	if err := sweep(m.mount, files); err != nil {

@@ -62,7 +62,7 @@ func TestUpgradesFailNoReadAndLoseNoEvent(t *testing.T) {
 	watch := start(t, "watch", "FILE="+m.mount+"/"+fileName)
 	eventually(t, "it is watched", func() bool { return strings.Contains(watch.log.String(), "watching") })
 	for n := range count {
-		m.upgrade(5*time.Second, "")
+		m.upgrade(patience, "")
 		server := m.serving(n + 2)
 		if server == last {
 			t.Fatal("the same server serves")
@@ -81,7 +81,7 @@ func TestUpgradesFailNoReadAndLoseNoEvent(t *testing.T) {
 	eventually(t, "the watch still hears", func() bool { return strings.Contains(watch.log.String(), "CLOSE_WRITE") })
 	for _, r := range readers {
 		r.in.Close()
-		r.wait(5 * time.Second)
+		r.wait(patience)
 		t.Log(strings.TrimSpace(r.log.String()))
 		if text := r.log.String(); !strings.Contains(text, " failed=0 ") || strings.HasPrefix(text, "reads=0") {
 			t.Errorf("reader: %s", text)
@@ -114,7 +114,14 @@ func TestUpgradeToAServerThatWillNotDoChangesNothing(t *testing.T) {
 	reader := start(t, "reader", "FILE="+m.mount+"/"+fileName)
 	incarnation := 1
 	for _, test := range tests {
-		m.upgrade(500*time.Millisecond, test.mode)
+		timeout := patience
+		switch test.mode {
+		case "sleeps":
+			timeout = 500 * time.Millisecond
+		case "sleeps late":
+			timeout = 8 * time.Second // it has to be prepared before
+		}
+		m.upgrade(timeout, test.mode)
 		result := "result of upgrade " + test.mode + ": "
 		m.says(result)
 		_, text, _ := strings.Cut(m.log.String(), result)
@@ -134,10 +141,10 @@ func TestUpgradeToAServerThatWillNotDoChangesNothing(t *testing.T) {
 	if unix.Kill(server, 0) != nil {
 		t.Error("the old server is gone")
 	}
-	m.upgrade(5*time.Second, "")
+	m.upgrade(patience, "")
 	m.says("result of upgrade : <nil>")
 	reader.in.Close()
-	reader.wait(5 * time.Second)
+	reader.wait(patience)
 	if text := reader.log.String(); !strings.Contains(text, " failed=0 ") {
 		t.Errorf("reader: %s", text)
 	}
@@ -147,7 +154,7 @@ func TestUpgradeReplacesAServerThatCannotBeStarted(t *testing.T) {
 	m := newMonitor(t, "SERVER_CRASHES=1")
 	unix.Kill(m.serving(1), unix.SIGKILL)
 	m.says("server keeps dying")
-	m.upgrade(5*time.Second, "mended")
+	m.upgrade(patience, "mended")
 	m.says("result of upgrade mended: <nil>")
 	m.cat(t)
 }
@@ -173,7 +180,7 @@ func TestServerThatDoesNotMakeRoomForItsSuccessorIsKilled(t *testing.T) {
 	t.Parallel()
 	m := newMonitor(t, "SERVER_STUBBORN=1", "GRACE=300ms")
 	server := m.serving(1)
-	m.upgrade(5*time.Second, "")
+	m.upgrade(patience, "")
 	m.says("result of upgrade : <nil>")
 	m.cat(t)
 	if unix.Kill(server, 0) == nil {

