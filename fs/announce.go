@@ -210,9 +210,9 @@ func (a *announcer) touch(file disk.File) keeper.Op {
 // afterSync raises the event on the name of a version that was published by fsync or write, unless the writer closes the file first:
 // its close is then the event, and one is enough. Looks are counted, not the time: a machine that stands still holds up the writer, too.
 func (a *announcer) afterSync(ctx context.Context, e disk.Entry) {
-	patience := closeAfterSync
+	patience := a.f.pace.closeAfterSync
 	if e.Origin == written {
-		patience = closeAfterWrite
+		patience = a.f.pace.closeAfterWrite
 	}
 	const pause = closeAfterSync / 10
 	for looks := patience / pause; a.f.writing(e); looks-- {

@@ -83,7 +83,7 @@ func (f *FS) interrupted(path string, c caller, done <-chan error) fuse.Status {
 			return fuse.OK
 		}
 		return f.refuse(path, c, afterInterrupt(err))
-	case <-time.After(outcomeTime):
+	case <-time.After(f.pace.outcome):
 	}
 	st := f.refuse(path, c, fmt.Errorf("interrupted; whether it was published will be said here: %w", syscall.EINTR))
 	f.background.Go(func() {

@@ -7,17 +7,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // withDeciders is a mount with the map of the deciders and one of them.
-func withDeciders(t *testing.T) *machine {
+func withDeciders(t *testing.T, env ...string) *machine {
 	t.Helper()
-	m := start(t)
+	m := start(t, env...)
 	m.remote("config", "config.manageddata.admin.decider", `{"gate": 17}`)
 	m.remote("decider", "gate", "17\n")
 	m.wantSoon("decider/gate", "17\n")
-	eventually(t, "the first version was announced", func() bool { return m.tryOrder("/quiet", "") == nil })
+	m.announced()
 	return m
 }
 
@@ -175,31 +174,33 @@ func TestDeciderWhileEverythingIsAway(t *testing.T) {
 func TestDeciderRemovalHoldsUpNobody(t *testing.T) {
 	m := withDeciders(t)
 	m.remote("decider", "beside", "1\n")
-	m.order("/hold?name=config.manageddata.admin.decider", "700ms")
+	release := m.hold("config.manageddata.admin.decider")
 	removed := make(chan error, 1)
 	go func() { removed <- os.Remove(m.path("decider/gate")) }()
-	for {
-		began := time.Now()
-		if got := m.read("decider/beside"); got != "1\n" {
-			t.Fatalf("beside it: %q", got)
-		}
-		if _, err := os.ReadDir(m.path("decider")); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(began); took > 500*time.Millisecond {
-			t.Fatalf("a look beside it took %s", took)
-		}
-		select {
-		case err := <-removed:
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := os.Stat(m.path("decider/gate")); !os.IsNotExist(err) {
-				t.Errorf("still there: %v", err)
-			}
-			return
-		case <-time.After(10 * time.Millisecond):
-		}
+	m.held(1)
+	for i := range 20 {
+		m.goesOn(map[string]func() error{
+			"read": func() error { m.want("decider/beside", "1\n"); return nil },
+			"list": func() error { _, err := os.ReadDir(m.path("decider")); return err },
+			"cold": func() error {
+				if _, err := os.Stat(m.path(fmt.Sprint("decider/none", i))); !os.IsNotExist(err) {
+					return fmt.Errorf("what is not there: %w", err)
+				}
+				return nil
+			},
+		})
+	}
+	select {
+	case err := <-removed:
+		t.Fatalf("it did not wait for the outcome: %v", err)
+	default:
+	}
+	release()
+	if err := <-removed; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(m.path("decider/gate")); !os.IsNotExist(err) {
+		t.Errorf("still there: %v", err)
 	}
 }
 
@@ -221,7 +222,7 @@ func TestManyDecidersAreNotRemovedByAccident(t *testing.T) {
 // TestDeciderEvents: on the writer's machine and on others a change is one event on the directory and one on the file, and a decider
 // that comes or goes is created or deleted once.
 func TestDeciderEvents(t *testing.T) {
-	m := withDeciders(t)
+	m := withDeciders(t, "CLOSE_AFTER_WRITE=1h") // an echo may take its time
 	dir := m.watchFor(m.path("decider"), "create,delete,close_write,moved_to", "%e %f")
 	file := m.watchFor(m.path("decider/gate"), "close_write,delete_self", "%e")
 	shell := func(script string) {
@@ -256,6 +257,7 @@ func TestDeciderEvents(t *testing.T) {
 		dir.quiet("a birth elsewhere")
 		m.order("/remove?kind=decider&name=far", "")
 		dir.expect("DELETE far")
+		m.announced()
 		dir.quiet("a death elsewhere")
 	}
 	shell(`echo 5 > $m/decider/.t; mv $m/decider/.t $m/decider/gate`)
@@ -265,7 +267,7 @@ func TestDeciderEvents(t *testing.T) {
 
 // TestDeciderThatIsKeptOpenIsHeard: a writer that does not close the file is an event nevertheless, a moment later.
 func TestDeciderThatIsKeptOpenIsHeard(t *testing.T) {
-	m := withDeciders(t)
+	m := withDeciders(t, "CLOSE_AFTER_WRITE=4s") // who closes at once may take that long
 	dir := m.watch(filepath.Dir(m.path("decider/gate")))
 	file, err := os.OpenFile(m.path("decider/gate"), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
@@ -282,6 +284,6 @@ func TestDeciderThatIsKeptOpenIsHeard(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	dir.expect("gate")
-	<-time.After(closeAfterWrite + closeAfterWrite/5) // long enough for a second event to show itself
+	m.announced() // a second event would come before that
 	dir.quiet("a write beside it")
 }

@@ -141,6 +141,8 @@ type FS struct {
 	holds   *holds
 	mounted time.Time // when the keeper mounted
 
+	pace pace
+
 	ending chan struct{} // closed when this server answers no more
 	swaps  swaps
 
@@ -148,6 +150,9 @@ type FS struct {
 
 	background sync.WaitGroup // publications and announcements under way
 }
+
+// pace is how long is waited for what people do. Tests choose: a machine may be slower than any time, or faster.
+type pace struct{ closeAfterSync, closeAfterWrite, outcome time.Duration }
 
 // handle is an open file that has state of its own: a draft's descriptor, a status file's snapshot, a directory's listing.
 type handle struct {
@@ -207,6 +212,7 @@ func New(store *disk.Store, o Options) *FS {
 		members:       newMemberFiles(),
 		holds:         newHolds(),
 		ending:        make(chan struct{}),
+		pace:          pace{closeAfterSync: closeAfterSync, closeAfterWrite: closeAfterWrite, outcome: outcomeTime},
 	}
 	if store != nil {
 		f.history = newHistories(filepath.Join(store.Dir(), "history"))

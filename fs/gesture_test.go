@@ -84,8 +84,7 @@ s=$?; rm $d/.x; exit $s`, "", true, "Invalid argument"},
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := &machine{t: t, mount: m.mount, state: m.state, log: m.log}
-			m.remote("config", aConfig, "first\n")
-			m.wantSoon("config/"+aConfig, "first\n")
+			m.becomes("config", aConfig, "first\n")
 			before := m.version("config/" + aConfig)
 			out, err := m.shell(tt.script)
 			if (err != nil) != tt.fails {
@@ -114,7 +113,6 @@ s=$?; rm $d/.x; exit $s`, "", true, "Invalid argument"},
 // TestOneGestureOneVersion counts: a version number would tell two versions from one only if none is skipped.
 func TestOneGestureOneVersion(t *testing.T) {
 	m := start(t)
-	published := func() int { return strings.Count(m.log.String(), "version of="+aConfig) }
 	for _, script := range []string{
 		`echo hello > $f`, `echo more >> $f`, `exec 3> $f; echo a >&3; echo b >&3; exec 3>&-`, `sed -i s/a/c/ $f`,
 		`python3 -c "
@@ -122,13 +120,12 @@ import os, sys
 with open(sys.argv[1], 'w') as f:
     f.write('synced\n'); f.flush(); os.fsync(f.fileno())" $f`,
 	} {
-		before := published()
+		before := m.made()
 		if out, err := m.shell(script); err != nil {
 			t.Fatalf("%s: %v: %s", script, err, out)
 		}
-		eventually(t, "one version of "+script, func() bool { return published() > before })
-		m.read("config/" + aConfig)
-		if n := published() - before; n != 1 {
+		m.announced() // whatever comes after the close has come
+		if n := m.made() - before; n != 1 {
 			t.Errorf("%s made %d versions", script, n)
 		}
 	}

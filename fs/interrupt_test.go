@@ -3,10 +3,12 @@ package fs
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // interruptible makes a gesture by system calls that nobody repeats, and prints what each came to; SIGINT does nothing to it but
@@ -38,32 +40,46 @@ elif gesture == 'unlink':
 // TestInterruptedWriterIsTold: Ctrl-C while a publication does not come to its end ends the system call, and .error says what came of it:
 // it was given up, or it was past the point where it could be.
 func TestInterruptedWriterIsTold(t *testing.T) {
-	m := withDeciders(t)
-	m.remote("config", aConfig, "first\n")
+	// One server has the patience that it has in life, the other one never gives up before it knows.
+	hasty, patient := withDeciders(t), withDeciders(t, "OUTCOME=1h")
+	const (
+		never = iota // the publication is given up
+		soon         // the writer is told what came of it
+		late         // the writer is told that it will be said in .error
+	)
 	const config, decider, deciders = "config/" + aConfig, "decider/gate", "config.manageddata.admin.decider"
 	for _, tt := range []struct {
-		gesture, file, held, hold string
-		prints, reason            string
+		gesture, file, held string
+		published           int
+		prints, reason      string
 	}{
-		{"close", config, aConfig, "1h", "write done, close Interrupted system call", "interrupted, and not published"},
-		{"fsync", config, aConfig, "1h", "write done, fsync Interrupted system call, fsync Connection timed out, close done", "interrupted, and not published"},
-		{"rename", config, aConfig, "1h", "rename Interrupted system call", "interrupted, and not published"},
-		{"write", decider, deciders, "1h", "write Interrupted system call, close done", "interrupted, and not published"},
-		{"unlink", decider, deciders, "1h", "unlink Interrupted system call", "interrupted, and not published"},
-		{"rename", decider, deciders, "1h", "rename Interrupted system call", "interrupted, and not published"},
-		{"close", config, aConfig, "300ms", "write done, close done", ""},
-		{"rename", config, aConfig, "300ms", "rename done", ""},
-		{"write", decider, deciders, "300ms", "write done, close done", ""},
-		{"write", decider, deciders, "3s", "write Interrupted system call, close done", "interrupted, and published all the same"},
-		{"close", config, aConfig, "3s", "write done, close Interrupted system call", "interrupted, and published all the same"},
-		{"rename", config, aConfig, "3s", "rename Interrupted system call", "interrupted, and published all the same"},
+		{"close", config, aConfig, never, "write done, close Interrupted system call", "interrupted, and not published"},
+		{"fsync", config, aConfig, never, "write done, fsync Interrupted system call, fsync Connection timed out, close done", "interrupted, and not published"},
+		{"rename", config, aConfig, never, "rename Interrupted system call", "interrupted, and not published"},
+		{"write", decider, deciders, never, "write Interrupted system call, close done", "interrupted, and not published"},
+		{"unlink", decider, deciders, never, "unlink Interrupted system call", "interrupted, and not published"},
+		{"rename", decider, deciders, never, "rename Interrupted system call", "interrupted, and not published"},
+		{"close", config, aConfig, soon, "write done, close done", ""},
+		{"rename", config, aConfig, soon, "rename done", ""},
+		{"write", decider, deciders, soon, "write done, close done", ""},
+		{"write", decider, deciders, late, "write Interrupted system call, close done", "interrupted, and published all the same"},
+		{"close", config, aConfig, late, "write done, close Interrupted system call", "interrupted, and published all the same"},
+		{"rename", config, aConfig, late, "rename Interrupted system call", "interrupted, and published all the same"},
 	} {
-		t.Run(tt.gesture+" "+tt.file+" "+tt.hold, func(t *testing.T) {
-			m := &machine{t: t, mount: m.mount, state: m.state, log: m.log}
+		t.Run(fmt.Sprint(tt.gesture, " ", tt.file, " ", tt.published), func(t *testing.T) {
+			of := hasty
+			if tt.published == soon {
+				of = patient
+			}
+			m := &machine{t: t, mount: of.mount, state: of.state, log: of.log}
 			before := map[string]string{config: "first\n", decider: "17\n"}[tt.file]
-			m.remote(strings.Split(tt.file, "/")[0], strings.Split(tt.file, "/")[1], before)
-			m.wantSoon(tt.file, before)
-			m.order("/hold?name="+tt.held, tt.hold)
+			m.becomes(strings.Split(tt.file, "/")[0], strings.Split(tt.file, "/")[1], before)
+			release := func() { m.order("/hold?name="+tt.held, "0s") }
+			if tt.published == never {
+				m.order("/hold?name="+tt.held, "1h")
+			} else {
+				release = m.hold(tt.held)
+			}
 			cmd := exec.Command("python3", "-c", interruptible, tt.gesture, m.path(tt.file))
 			out, err := cmd.StdoutPipe()
 			if err != nil {
@@ -74,13 +90,20 @@ func TestInterruptedWriterIsTold(t *testing.T) {
 			}
 			defer cmd.Wait()
 			defer cmd.Process.Kill()
-			eventually(t, "it is under way", func() bool { return m.read(".status/held") == "1" })
+			m.held(1)
 			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 				t.Fatal(err)
+			}
+			if tt.published == soon {
+				<-time.After(5 * cancelPoll) // by then the server has heard of it
+				release()
 			}
 			var prints []string
 			for lines := bufio.NewScanner(out); lines.Scan(); {
 				prints = append(prints, lines.Text())
+				if tt.published == late && strings.HasSuffix(lines.Text(), "Interrupted system call") {
+					release()
+				}
 			}
 			if got := strings.Join(prints, ", "); got != tt.prints {
 				t.Errorf("it printed %q, want %q", got, tt.prints)
@@ -93,7 +116,9 @@ func TestInterruptedWriterIsTold(t *testing.T) {
 			if tt.reason != "" {
 				eventually(t, "the outcome is told", func() bool { return strings.Contains(m.read(".error/"+tt.file), "refused: "+tt.reason) })
 			}
-			m.order("/hold?name="+tt.held, "0s")
+			if tt.published == never {
+				release()
+			}
 		})
 	}
 }
@@ -109,7 +134,7 @@ func TestDeciderWriteOutlivesNoServer(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is under way", func() bool { return m.read(".status/held") == "1" })
+	m.held(1)
 	m.killServer()
 	cmd.Wait()
 	if got := out.String(); !strings.HasPrefix(got, "write Input/output error\n") {

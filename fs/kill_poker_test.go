@@ -13,19 +13,20 @@ import (
 )
 
 // pokerLife is how long a poker lives at least before it is killed: the keeper takes its time with one that dies sooner.
-const pokerLife = 120 * time.Millisecond
+const pokerLife = 200 * time.Millisecond
 
-// killPoker kills the process that touches the mount, as soon as there is one that was not killed before, and returns its pid.
-func (m *machine) killPoker(before ...int) (pid int) {
+// poker is the process that touches the mount, when there is one that was not killed before and has lived for a while.
+func (m *machine) poker(killed []int) (pid int) {
 	m.t.Helper()
 	eventually(m.t, "there is a poker", func() bool {
 		for _, pid = range m.children(m.state, false) {
-			if !slices.Contains(before, pid) {
-				return syscall.Kill(pid, syscall.SIGKILL) == nil
+			if !slices.Contains(killed, pid) {
+				return true
 			}
 		}
 		return false
 	})
+	<-time.After(pokerLife)
 	return pid
 }
 
@@ -69,25 +70,32 @@ func TestKillingThePokerUnderLoad(t *testing.T) {
 	}
 	var killed []int
 	for i := range kills {
-		eventually(t, "all was announced", func() bool { return m.tryOrder("/quiet", "") == nil })
+		poker := m.poker(killed)
+		killed = append(killed, poker)
+		m.announced()
 		file.drain()
 		body, fresh := fmt.Sprintf("version %d\n", i), fmt.Sprintf("config.manageddata.test.new.%d", i)
 		publish := func() {
 			m.remote("config", aConfig, body)
 			m.remote("config", fresh, body)
 		}
+		kill := func() {
+			if err := syscall.Kill(poker, syscall.SIGKILL); err != nil {
+				t.Error(err)
+			}
+		}
 		var beside sync.WaitGroup
 		switch i % 3 {
 		case 0:
-			killed = append(killed, m.killPoker(killed...))
+			kill()
 			publish()
 		case 1:
 			beside.Go(publish)
-			killed = append(killed, m.killPoker(killed...))
+			kill()
 			beside.Wait()
 		case 2:
 			publish()
-			killed = append(killed, m.killPoker(killed...))
+			kill()
 		}
 		file.next()
 		dir.nextOf(fresh)
@@ -111,16 +119,18 @@ func TestKillingThePokerUnderLoad(t *testing.T) {
 // was acknowledged is what is read.
 func TestReadAfterCloseWithoutAPoker(t *testing.T) {
 	m := start(t)
+	var killed []int
 	for i := range 20 {
 		body := fmt.Sprintf("version %d\n", i)
+		poker := m.poker(killed)
+		killed = append(killed, poker)
 		var killer sync.WaitGroup
-		killer.Go(func() { m.killPoker() })
+		killer.Go(func() { syscall.Kill(poker, syscall.SIGKILL) })
 		if err := os.WriteFile(m.config(), []byte(body), 0); err != nil {
 			t.Fatal(err)
 		}
 		m.want("config/"+aConfig, body)
 		killer.Wait()
-		<-time.After(pokerLife)
 	}
 	if strings.Contains(m.log.String(), "not invalidated") { // it is luck then if the announcement has come first
 		t.Error("a close returned before the version it made could be read")

@@ -122,6 +122,15 @@ func runWriter(path, name string, end <-chan struct{}) error {
 	}
 }
 
+// changes waits until a config has changed twice: whoever writes it has published what he began after now.
+func (m *machine) changes(name string) {
+	m.t.Helper()
+	for range 2 {
+		before := m.read("config/" + name)
+		eventually(m.t, name+" changes", func() bool { return m.read("config/"+name) != before })
+	}
+}
+
 // load starts a process that uses the mount until finish is called, which fails the test if it met an error.
 func (m *machine) load(args ...string) (finish func() string) {
 	m.t.Helper()
@@ -140,6 +149,7 @@ func (m *machine) load(args ...string) (finish func() string) {
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
+	m.t.Cleanup(func() { cmd.Process.Kill() }) // if the test gives up before
 	return func() string {
 		m.t.Helper()
 		in.Close()
@@ -188,6 +198,7 @@ func TestKillingTheServerUnderLoad(t *testing.T) {
 		}
 		m.wantSoon("config/"+aConfig, fmt.Sprintf("version %d\n", i))
 	}
+	m.changes(written) // now that nobody kills it any more
 	var acknowledged, failed int
 	for name, end := range finish {
 		var longest, count, errors int
@@ -217,9 +228,11 @@ func TestBoundFileIsWrittenWhileTheServerDies(t *testing.T) {
 	m.wantSoon("config/"+aConfig, "0\n")
 	finish := m.load("publish", m.bound(), m.config())
 	for range kills {
-		<-time.After(pokerLife + rand.N(60*time.Millisecond)) // anywhere in a write
+		eventually(t, "a server answers", func() bool { return m.read(".status/ready") == "yes\n" })
+		<-time.After(rand.N(120 * time.Millisecond)) // anywhere in a write
 		m.killServer()
 	}
+	m.changes(aConfig)
 	var longest, acknowledged, failed int
 	fmt.Sscan(finish(), &longest, &acknowledged, &failed)
 	t.Logf("%d kills, the last version acknowledged is %d, %d refused with an error", kills, acknowledged, failed)
@@ -239,6 +252,7 @@ func TestBoundFileDoesNotGoBack(t *testing.T) {
 	}
 	m.remote("config", aConfig, "second\n")
 	eventually(t, "the bound file follows", func() bool { return holds("second\n") })
+	m.announced()
 	<-time.After(settling + settling/5)
 	m.killServer()
 	if !holds("second\n") {

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,18 +16,9 @@ func TestManyNamesComeOnce(t *testing.T) {
 	files := m.watchFor(filepath.Dir(m.config()), "create,close_write", "%e %f")
 	links := m.watchFor(m.path("web.dep"), "create", "%e %f")
 	name := func(i int) string { return fmt.Sprintf("config.manageddata.test.many%d", i) }
-	over := make(chan struct{})
-	var looking, publishing sync.WaitGroup
-	looking.Go(func() {
-		for i := 0; ; i++ {
-			_, _ = os.Stat(m.path("config/" + name(i%count)))
-			select {
-			case <-over:
-				return
-			default:
-			}
-		}
-	})
+	looked := 0
+	stop := m.looks(func() string { looked++; return name(looked % count) })
+	var publishing sync.WaitGroup
 	var edges []string
 	errs := make([]error, count)
 	for i := range count {
@@ -58,8 +48,8 @@ func TestManyNamesComeOnce(t *testing.T) {
 			want["CREATE "+name(i)] = true
 		}
 	}
-	close(over)
-	looking.Wait()
+	stop()
+	m.announced()
 	files.quiet("all of them")
 	links.quiet("all of them")
 }

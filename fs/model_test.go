@@ -238,11 +238,10 @@ func (v *versions) remote(t *rapid.T) {
 
 // becomes publishes from elsewhere and waits until it is here.
 func (v *versions) becomes(body string) {
-	v.m.remoteSoon("config", v.name, body)
+	v.m.becomes("config", v.name, body)
 	v.token++
 	v.content = body
 	v.known = ""
-	v.m.wantSoon("config/"+v.name, body)
 }
 
 // look compares everything there is to see with the model.
@@ -283,20 +282,12 @@ func (v *versions) kill(t *rapid.T) {
 	if len(v.writers) > 0 && rapid.Bool().Draw(t, "while publishing") {
 		v.killBeside(t)
 	} else {
-		v.killNow(t)
+		v.m.killServer()
 	}
 	for _, w := range v.writers {
 		v.bury(t, w)
 	}
 	v.writers = nil
-}
-
-func (v *versions) killNow(t *rapid.T) {
-	for _, pid := range v.m.children(v.m.state, true) {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // killBeside kills the server while a writer publishes, by fsync, close or rename. Success means that it is there; after an error it
@@ -322,7 +313,7 @@ func (v *versions) killBeside(t *rapid.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- publish() }()
 	<-time.After(time.Duration(wait) * time.Millisecond)
-	v.killNow(t)
+	v.m.killServer()
 	err := <-ended
 	// What was committed before the kill and not announced is seen once the next server has announced it: by then it is one or the other.
 	eventually(v.m.t, "what the dead server has left is announced", func() bool { return v.m.tryOrder("/quiet", "") == nil })
@@ -373,8 +364,7 @@ func TestConfigAgainstVersions(t *testing.T) {
 	check(t, 25, func(rt *rapid.T) {
 		run++
 		v := &versions{m: m, name: fmt.Sprintf("config.manageddata.model.number%d", run), content: "first"}
-		m.remoteSoon("config", v.name, v.content)
-		m.wantSoon("config/"+v.name, v.content)
+		m.becomes("config", v.name, v.content)
 		v.known = m.version("config/" + v.name)
 		defer func() {
 			for _, p := range v.readers {

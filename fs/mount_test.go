@@ -71,7 +71,7 @@ func runServer(state string) error {
 		return err
 	}
 	defer store.Close()
-	p := &publisher{state: state, seats: &seats{all: map[string]registered{}}, store: store, hold: map[string]time.Duration{}, edges: map[registry.Dependency][]registry.Edge{}}
+	p := &publisher{state: state, seats: &seats{all: map[string]registered{}}, store: store, hold: map[string]time.Duration{}, gates: map[string]chan struct{}{}, edges: map[registry.Dependency][]registry.Edge{}}
 	for _, d := range store.Graph().Dirs {
 		for _, l := range d.Links {
 			p.edges[d.Name] = append(p.edges[d.Name], l.Edge)
@@ -101,6 +101,15 @@ func runServer(state string) error {
 		Renames:       map[registry.Kind]bool{registry.Config: os.Getenv("RENAMES") != ""},
 		Logger:        slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
+	for name, d := range map[string]*time.Duration{
+		"CLOSE_AFTER_SYNC": &fsys.pace.closeAfterSync, "CLOSE_AFTER_WRITE": &fsys.pace.closeAfterWrite, "OUTCOME": &fsys.pace.outcome,
+	} {
+		if text := os.Getenv(name); text != "" {
+			if *d, err = time.ParseDuration(text); err != nil {
+				return err
+			}
+		}
+	}
 	return fsys.Serve(ctx, attachment)
 }
 
@@ -165,10 +174,11 @@ func start(t *testing.T, env ...string) *machine {
 			if err != nil {
 				t.Errorf("keeper: %v", err)
 			}
-		case <-time.After(20 * time.Second):
-			cmd.Process.Kill()
-			syscall.Unmount(m.mount, syscall.MNT_DETACH)
+		case <-time.After(patience):
 			t.Error("the mount did not end")
+			syscall.Unmount(m.mount, syscall.MNT_FORCE|syscall.MNT_DETACH)
+			cmd.Process.Kill()
+			<-ended
 		}
 		if strings.Contains(m.log.String(), "DATA RACE") {
 			t.Error("a data race in the server")
@@ -183,8 +193,58 @@ func start(t *testing.T, env ...string) *machine {
 	})
 	m.remote("config", aConfig, "first\n")
 	m.wantSoon("config/"+aConfig, "first\n")
-	eventually(t, "the first version was announced", func() bool { return m.tryOrder("/quiet", "") == nil })
+	m.announced()
 	return m
+}
+
+// patience is for a machine on which everything takes its time; who reaches it hangs.
+const patience = time.Minute
+
+// announced waits until the kernel, and whoever watches, has heard of everything there is.
+func (m *machine) announced() {
+	m.t.Helper()
+	eventually(m.t, "everything is announced", func() bool { return m.tryOrder("/quiet", "") == nil })
+}
+
+// hold has whatever is published or asked for under a name wait until it is released; held waits until so many do.
+func (m *machine) hold(name string) (release func()) {
+	m.t.Helper()
+	m.order("/gate?name="+name, "")
+	return func() {
+		m.t.Helper()
+		m.order("/release?name="+name, "")
+	}
+}
+
+func (m *machine) held(count int) {
+	m.t.Helper()
+	eventually(m.t, fmt.Sprint(count, " are held up"), func() bool { return m.read(".status/held") == strconv.Itoa(count) })
+}
+
+// goesOn does some things, all at once, while something else is held up. Who has to wait for that waits for ever.
+func (m *machine) goesOn(all map[string]func() error) {
+	m.t.Helper()
+	errs := make(chan error)
+	for what, do := range all {
+		done := make(chan error, 1)
+		go func() { done <- do() }()
+		go func() {
+			select {
+			case err := <-done:
+				if err != nil {
+					err = fmt.Errorf("%s: %w", what, err)
+				}
+				errs <- err
+			case <-time.After(patience):
+				errs <- fmt.Errorf("%s is held up", what)
+			}
+		}()
+	}
+	for range all {
+		if err := <-errs; err != nil {
+			m.t.Error(err)
+		}
+	}
 }
 
 // order has the server do something that does not come through the mount.
@@ -196,18 +256,25 @@ func (m *machine) order(path, body string) {
 }
 
 func (m *machine) tryOrder(path, body string) error {
+	_, err := m.ask(path, body)
+	return err
+}
+
+// ask is an order with an answer.
+func (m *machine) ask(path, body string) (string, error) {
 	client := http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		return net.Dial("unix", filepath.Join(m.state, "control.sock"))
 	}, DisableKeepAlives: true}}
 	resp, err := client.Post("http://server"+path, "", strings.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
-	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, text)
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", path, text)
 	}
-	return nil
+	return string(text), err
 }
 
 // remoteSoon publishes from elsewhere as soon as there is a server again.
@@ -215,6 +282,23 @@ func (m *machine) remoteSoon(kind, name, body string) {
 	m.t.Helper()
 	eventually(m.t, "a server takes orders", func() bool {
 		return m.tryOrder("/publish?kind="+kind+"&name="+name, body) == nil
+	})
+}
+
+// becomes publishes from elsewhere, as soon as there is a server, and waits until the mount shows that version: its content alone may
+// be that of the one before.
+func (m *machine) becomes(kind, name, body string) {
+	m.t.Helper()
+	var version string
+	eventually(m.t, "a server takes orders", func() (ok bool) {
+		var err error
+		version, err = m.ask("/publish?kind="+kind+"&name="+name, body)
+		return err == nil
+	})
+	eventually(m.t, name+" is version "+version, func() bool {
+		buf := make([]byte, 256)
+		n, err := syscall.Getxattr(m.path(kind+"/"+name), "user.kingpin.version", buf)
+		return err == nil && string(buf[:n]) == version
 	})
 }
 
@@ -279,7 +363,7 @@ func (m *machine) shell(script string) (string, error) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ type publisher struct {
 	seats *seats
 	mu    sync.Mutex
 	hold  map[string]time.Duration // by name, or dependency
+	gates map[string]chan struct{} // the same, until it is released
 	down  bool
 	edges map[registry.Dependency][]registry.Edge
 	made  int // versions
@@ -47,24 +49,30 @@ func (p *publisher) count() []byte {
 	return strconv.AppendInt(nil, int64(p.made), 10)
 }
 
-// wait takes the time that was ordered. Under a minute it does not care who has gone meanwhile: it is past the point where it counts.
+// wait takes the time that was ordered. Under a minute, or if it is to be released, it does not care who has gone meanwhile: it is past
+// the point where it counts.
 func (p *publisher) wait(ctx context.Context, name string) error {
 	p.mu.Lock()
-	hold := p.hold[name]
+	hold, gate := p.hold[name], p.gates[name]
 	p.mu.Unlock()
+	if hold == 0 && gate == nil {
+		return nil
+	}
+	p.holds(1)
+	defer p.holds(-1)
+	if gate != nil {
+		<-gate
+		return nil
+	}
 	if hold < time.Minute {
 		ctx = context.WithoutCancel(ctx)
 	}
-	if hold > 0 {
-		p.holds(1)
-		defer p.holds(-1)
-		select {
-		case <-time.After(hold):
-		case <-ctx.Done():
-			return fmt.Errorf("store the body: %w", ctx.Err())
-		}
+	select {
+	case <-time.After(hold):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("store the body: %w", ctx.Err())
 	}
-	return nil
 }
 
 func (p *publisher) holds(n int) {
@@ -167,7 +175,10 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/publish":
 		kind := map[string]registry.Kind{"config": registry.Config, "serverset": registry.Serverset, "decider": registry.Decider}[q.Get("kind")]
-		_, err = p.commit(disk.File{Kind: kind, Name: q.Get("name")}, body, "elsewhere@there", "remote", 0)
+		var e disk.Entry
+		if e, err = p.commit(disk.File{Kind: kind, Name: q.Get("name")}, body, "elsewhere@there", "remote", 0); err == nil {
+			io.WriteString(w, string(e.Version))
+		}
 	case "/remove":
 		file := disk.File{Kind: registry.Config, Name: q.Get("name")}
 		if q.Get("kind") == "decider" {
@@ -192,9 +203,16 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/hold":
 		p.hold[q.Get("name")], err = time.ParseDuration(string(body))
+	case "/gate":
+		p.gates[q.Get("name")] = make(chan struct{})
+	case "/release":
+		close(p.gates[q.Get("name")])
+		delete(p.gates, q.Get("name"))
 	case "/quiet":
-		if left := p.store.Unannounced(); len(left) > 0 {
-			err = fmt.Errorf("%d versions not announced yet", len(left))
+		if n := len(p.store.Unannounced()) + len(p.store.Removed()); n > 0 {
+			err = fmt.Errorf("%d files not announced yet", n)
+		} else if !reflect.DeepEqual(p.store.AnnouncedGraph(), p.store.Graph()) {
+			err = errors.New("the graph is not announced yet")
 		}
 	case "/down":
 		p.down = string(body) == "yes"

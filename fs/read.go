@@ -61,6 +61,8 @@ func (f *FS) openVersion(in *fuse.OpenIn, e disk.Entry, out *fuse.OpenOut) fuse.
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 	case stale && !f.settles() && f.goneStale(in.Pid, e):
 		return fuse.Status(syscall.ESTALE)
+	case !stale:
+		f.arrived(in.Pid, e)
 	}
 	if err := f.bodies.check(pinned.Stamp); err != nil {
 		return f.unreadable(in.Pid, pinned, err)

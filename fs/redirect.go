@@ -26,9 +26,9 @@ type redirect struct {
 	nameless bool // the draft has a descriptor and no name: it is for the truncation of that open and for no lookup
 }
 
-// redirectTime is how long a thread may take to come back. A system call does so at once; the limit is for those killed in
-// between.
-const redirectTime = time.Second
+// redirectTime is how long a thread may take to come back. A system call does so at once, but on a busy machine its thread may not run
+// for seconds: told ESTALE a second time, it would pass that on to the program. The limit is for those killed in between.
+const redirectTime = 10 * time.Second
 
 func keyOf(thread uint32, e disk.Entry) redirectKey {
 	return redirectKey{thread, dirOf(e.File), e.Name}
@@ -100,6 +100,19 @@ func (f *FS) goneStale(thread uint32, e disk.Entry) bool {
 	}
 	f.expect(k, &redirect{})
 	return true
+}
+
+// arrived forgets that a thread was told ESTALE: it has looked the name up, and opens for reading what it found.
+func (f *FS) arrived(thread uint32, e disk.Entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.redirects) == 0 {
+		return
+	}
+	k := keyOf(thread, e)
+	if r := f.redirects[k]; r != nil && !r.write {
+		delete(f.redirects, k)
+	}
 }
 
 // bypassed says whether the thread was told ESTALE and came back without looking the name up.

@@ -142,7 +142,7 @@ func (m *machine) holds(script string) *holder {
 	h := &holder{cmd: exec.Command("bash", "-c", script), out: &syncBuffer{}}
 	h.cmd.Env = append(os.Environ(), "r="+m.path(".register/discovery.test.prod"), "m="+m.mount)
 	h.cmd.Stdout, h.cmd.Stderr = h.out, h.out
-	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	h.cmd.WaitDelay = 100 * time.Millisecond // for a child that has inherited its output
 	var err error
 	if h.in, err = h.cmd.StdinPipe(); err != nil {
@@ -151,7 +151,7 @@ func (m *machine) holds(script string) *holder {
 	if err := h.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
-	m.t.Cleanup(func() { h.in.Close(); h.cmd.Process.Kill(); h.cmd.Wait() })
+	m.t.Cleanup(func() { h.in.Close(); syscall.Kill(-h.cmd.Process.Pid, syscall.SIGKILL); h.cmd.Wait() }) // with its children
 	return h
 }
 
@@ -165,14 +165,14 @@ func TestWhoHoldsAFileIsRegistered(t *testing.T) {
 	dir := m.path(".register/discovery.test.prod")
 	listed := func(want ...string) {
 		t.Helper()
-		entries, err := os.ReadDir(dir)
-		var names []string
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
-		if err != nil || !slices.Equal(names, want) {
-			t.Errorf("held here are %q, %v, want %q", names, err, want)
-		}
+		eventually(t, fmt.Sprintf("held here are %q", want), func() bool { // a moment after it is registered
+			entries, err := os.ReadDir(dir)
+			var names []string
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			return err == nil && slices.Equal(names, want)
+		})
 	}
 	listed()
 
@@ -375,7 +375,7 @@ func TestAHolderGoesOnSayingThings(t *testing.T) {
 	h := m.holds(`exec 9> $r/10.0.0.7:9090; echo '{"weight": 1}' >&9
 read; echo '{"weight": 2}' >&9 || echo FAILED
 echo -n '{"weig' >&9; read; echo 'ht": 3}' >&9 || echo FAILED
-read; for ((i = 0; i < 700; i++)); do echo '{"weight": '$((i % 7))'}' >&9 || { echo FAILED; break; }; done; echo '{"weight": 9}' >&9; read`)
+read; for ((i = 0; i < 100; i++)); do printf '{"weight": %d, "why": "%100s"}\n' $((i % 7)) >&9 || { echo FAILED; break; }; done; echo '{"weight": 9}' >&9; read`)
 	weighs("1")
 	m.killServer()
 	weighs("1")

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// swapTimeout bounds the wait for the kernel to drop the old directory entry.
-	swapTimeout = 2 * time.Second
+	// swapTimeout bounds the wait for the kernel to drop the old directory entry. It is more than the keeper takes to replace a poker that
+	// keeps dying (5 s), or hangs (12 s): who reads what was there before after this returned has lost a promise.
+	swapTimeout = 15 * time.Second
 	// swapRetry is the pause after the poker died in that wait.
 	swapRetry = 5 * time.Millisecond
 )
@@ -80,6 +81,7 @@ func (f *FS) swap(file disk.File) {
 			select {
 			case <-time.After(swapRetry):
 				continue
+			case <-f.ending: // there will be none
 			case <-ctx.Done():
 			}
 		}

@@ -2,11 +2,13 @@ package fs
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -64,7 +66,7 @@ func (w *watcher) next() string {
 	select {
 	case line := <-w.lines:
 		return line
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		w.t.Fatal("no event")
 	}
 	return ""
@@ -117,9 +119,15 @@ func TestEveryVersionIsHeardOnce(t *testing.T) {
 // TestSyncIsOneEvent: a writer that calls fsync and closes makes one event on the directory; one that keeps the file open makes one
 // soon after the fsync.
 func TestSyncIsOneEvent(t *testing.T) {
-	m := start(t)
+	syncs(t, true, "CLOSE_AFTER_SYNC=1h") // a writer that closes at once may take its time
+	syncs(t, false)
+}
+
+func syncs(t *testing.T, closes bool, env ...string) {
+	t.Helper()
+	m := start(t, env...)
 	dir := m.watch(filepath.Dir(m.config()))
-	for i := range 5 {
+	for i := range 3 {
 		file, err := os.OpenFile(m.config(), os.O_WRONLY|os.O_TRUNC, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -128,16 +136,14 @@ func TestSyncIsOneEvent(t *testing.T) {
 		if err := file.Sync(); err != nil {
 			t.Fatal(err)
 		}
-		if i%2 == 0 {
+		if closes {
 			file.Close()
 		}
 		dir.next()
 		m.want("config/"+aConfig, fmt.Sprintf("synced %d\n", i))
-		if i%2 == 0 {
-			<-time.After(2 * closeAfterSync) // long enough for a second event to show itself
-		}
+		m.announced() // a second event would come before that
 		dir.quiet("fsync")
-		if i%2 == 1 {
+		if !closes {
 			file.Close()
 			dir.next()
 		}
@@ -184,29 +190,49 @@ func TestNamesComeAndGo(t *testing.T) {
 	root.quiet("everything")
 }
 
+// looks asks for configs all the time, until it is stopped.
+func (m *machine) looks(name func() string) (stop func()) {
+	ctx, cancel := context.WithCancel(m.t.Context())
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = os.Stat(m.path("config/" + name()))
+		}
+	})
+	return func() {
+		cancel()
+		looking.Wait()
+	}
+}
+
+// TestNamesThatAreLookedForGoOnce: somebody asks all the time whether a name is still there. Its going is one event all the same.
+func TestNamesThatAreLookedForGoOnce(t *testing.T) {
+	m := start(t)
+	dir := m.watchFor(filepath.Dir(m.config()), "delete", "%e %f")
+	for i := range 50 {
+		name := fmt.Sprintf("config.manageddata.test.leaving%d", i)
+		m.becomes("config", name, "there\n")
+		m.announced()
+		stop := m.looks(func() string { return name })
+		m.order("/remove?name="+name, "")
+		dir.expect("DELETE " + name)
+		stop()
+	}
+	m.announced()
+	dir.quiet("all of them")
+}
+
 // TestNamesThatAreLookedForComeOnce: somebody waits for a name by asking for it all the time. Its coming is one event all the same.
 func TestNamesThatAreLookedForComeOnce(t *testing.T) {
 	m := start(t)
 	dir := m.watchFor(filepath.Dir(m.config()), "create,close_write", "%e %f")
 	for i := range 50 {
 		name := fmt.Sprintf("config.manageddata.test.awaited%d", i)
-		over, there := make(chan struct{}), make(chan struct{})
-		go func() {
-			defer close(there)
-			for {
-				_, _ = os.Stat(m.path("config/" + name))
-				select {
-				case <-over:
-					return
-				default:
-				}
-			}
-		}()
+		stop := m.looks(func() string { return name })
 		m.remote("config", name, "new\n")
 		dir.expect("CREATE " + name)
 		dir.expect("CLOSE_WRITE,CLOSE " + name)
-		close(over)
-		<-there
+		stop()
 	}
 	dir.quiet("all of them")
 }
