@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -60,15 +61,14 @@ func (c *child) say(n notice) {
 
 // tell sends a message; that the child is dying and does not hear it is normal.
 func (c *child) tell(message any) {
-	c.conn.SetWriteDeadline(time.Now().Add(noticeTimeout))
-	_ = send(c.conn, message)
+	if text, err := json.Marshal(message); err == nil {
+		_ = sendNow(c.conn, text)
+	}
 }
 
-const (
-	noticeTimeout = 100 * time.Millisecond
-	// lastWords is how long a reaped child's socket may stay open, in the hands of a process that it started.
-	lastWords = 100 * time.Millisecond
-)
+// lastWords is how long a reaped child's socket may stay open, in the hands of a process that it started. What the child has said before
+// is heard in that time, or never.
+const lastWords = 2 * time.Second
 
 // spawn starts a child whose descriptors from 3 on are files, and hears its reports on conn.
 func (k *keeper) spawn(p program, env []string, conn *os.File, files ...*os.File) (*child, error) {

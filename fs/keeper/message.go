@@ -62,6 +62,23 @@ func send(to *os.File, v any) error {
 	return err
 }
 
+// sendNow sends a message if there is room for it, which there always is unless nobody has read for long. It has no deadline: that would
+// pass before the message is even tried, when this process does not run for a moment.
+func sendNow(to *os.File, text []byte) error {
+	conn, err := to.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := conn.Write(func(fd uintptr) bool {
+		err = again(func() error {
+			_, err := unix.Write(int(fd), text)
+			return err
+		})
+		return true
+	})
+	return errors.Join(failed, err)
+}
+
 // receive reads one message into v, by way of buf, which has room for any; the other side's end of the socket being closed is io.EOF.
 func receive(from *os.File, buf []byte, v any) error {
 	n, err := from.Read(buf)

@@ -277,3 +277,19 @@ func FuzzDecode(f *testing.F) {
 		decodeAnswer(msg)
 	})
 }
+
+// A full socket must not make the keeper wait.
+func TestNoticeThatNobodyReads(t *testing.T) {
+	mine, its, err := pair("server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	defer its.Close()
+	for err == nil {
+		err = sendNow(mine, make([]byte, maxMessage))
+	}
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Error(err)
+	}
+}

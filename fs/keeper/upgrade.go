@@ -155,8 +155,7 @@ func (k *keeper) endPoker() {
 		return
 	}
 	k.poker.why = upgrade
-	k.pokes[0].SetWriteDeadline(time.Now().Add(noticeTimeout))
-	if _, err := k.pokes[0].Write([]byte{msgEnd}); err != nil {
+	if err := sendNow(k.pokes[0], []byte{msgEnd}); err != nil {
 		k.poker.kill()
 	}
 }
