@@ -130,6 +130,7 @@ func (f *FS) unlinkDecider(in *fuse.InHeader, c caller, name string) fuse.Status
 	}
 	own := ownEdit{in.NodeId, name, Unsubscribe}
 	repeated, err := f.later(in.Pid, waiting, func(ctx context.Context) error {
+		defer f.removalTook(c.process, now())
 		f.expectOwn(own)
 		_, err := f.o.Publish(ctx, Publication{Name: registry.DeciderName, Decider: name, Remove: true, Author: f.author(c)})
 		if err != nil {

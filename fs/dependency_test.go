@@ -164,6 +164,25 @@ func TestRmRfUnsubscribesNobodyByAccident(t *testing.T) {
 	m.want("base.dep/"+aConfig, "first\n")
 }
 
+// TestSlowRemovalsAreAtOneGo: rm that waits for a slow registry at each name is stopped after three, as if it were quick.
+func TestSlowRemovalsAreAtOneGo(t *testing.T) {
+	f := New(nil, Options{})
+	rm := caller{process: 4711}
+	for range maxRemovals {
+		if err := f.mayRemove(rm, "members", ""); err != nil {
+			t.Fatal(err)
+		}
+		const took = removalsWithin / 2
+		for i, when := range f.removals[rm.process] {
+			f.removals[rm.process][i] = when.Add(-took)
+		}
+		f.removalTook(rm.process, now().Add(-took))
+	}
+	if err := f.mayRemove(rm, "members", ""); err == nil {
+		t.Error("a fourth one is removed")
+	}
+}
+
 // TestComingsAndGoingsOfTheFleetAreNotRepeatedByUs: what has come or gone elsewhere is acted out here, for the sake of the events. When it
 // changes once more meanwhile, the actor must not do to the fleet what he only was to show: take members out of a dependency.
 func TestComingsAndGoingsOfTheFleetAreNotRepeatedByUs(t *testing.T) {
