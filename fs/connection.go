@@ -26,6 +26,9 @@ type connection struct {
 	ended  chan struct{} // closed when the tree is unmounted
 	busy   sync.WaitGroup
 
+	mu        sync.Mutex
+	answering *sync.WaitGroup // of the requests that may take time
+
 	resends bool // the kernel gives the next server what this one leaves unanswered
 }
 
@@ -73,8 +76,30 @@ func (c *connection) lead() {
 			continue
 		}
 		c.busy.Go(c.lead)
+		c.mu.Lock()
+		answering := c.answering
+		answering.Add(1)
+		c.mu.Unlock()
+		defer answering.Done()
 		c.answer(b.request[:n], b.reply)
 		return
+	}
+}
+
+// answered waits, for a while, until the requests are answered that have been read so far.
+func (c *connection) answered(patience time.Duration) {
+	c.mu.Lock()
+	begun := c.answering
+	c.answering = &sync.WaitGroup{}
+	c.mu.Unlock()
+	over := make(chan struct{})
+	c.busy.Go(func() {
+		begun.Wait()
+		close(over)
+	})
+	select {
+	case <-over:
+	case <-time.After(patience):
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -63,7 +64,7 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 	f.background.Wait()
 	select {
 	case <-a.Quiesce():
-		<-time.After(lastWords)
+		c.answered(lastWords)
 	default:
 	}
 	return nil
@@ -72,8 +73,9 @@ func (f *FS) Serve(ctx context.Context, a *keeper.Attachment) error {
 const (
 	// finishTime is how long a server that is to make room waits for the writers that have a file open.
 	finishTime = 2 * time.Second
-	// lastWords is how long it then takes until the answers to those who waited for a publication are on their way.
-	lastWords = 20 * time.Millisecond
+	// lastWords bounds the time until the answers to those who waited for a publication are on their way. The next server would tell them
+	// that it does not know of it.
+	lastWords = 2 * time.Second
 )
 
 // finish waits until nobody has a draft open, for a while: its bytes would be lost with this server. From that moment on nobody
@@ -148,6 +150,8 @@ func (f *FS) takeOver(a *keeper.Attachment) (*connection, error) {
 		kernel: fuse.NewProtocolServer(f, f.mountOptions()),
 		log:    f.log,
 		ended:  make(chan struct{}),
+
+		answering: &sync.WaitGroup{},
 	}
 	request := a.Init
 	if request == nil {
