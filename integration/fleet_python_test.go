@@ -264,7 +264,7 @@ func startOld(t *testing.T, f *fleet, args ...string) *oldProcess {
 		if line != "ready" {
 			t.Fatalf("old_kingpin.py %s says %q", strings.Join(args, " "), line)
 		}
-	case <-time.After(patience):
+	case <-time.After(2 * patience): // it reads half of Python
 		t.Fatalf("old_kingpin.py %s does not start", strings.Join(args, " "))
 	}
 	return p

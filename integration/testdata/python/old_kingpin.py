@@ -24,9 +24,6 @@ import sys
 import threading
 import time
 
-import boto3
-import botocore.exceptions
-from botocore.config import Config
 from kazoo.client import KazooClient
 
 BUCKET = os.environ['S3_BUCKET']
@@ -39,6 +36,8 @@ def zookeeper(**options):
 
 
 def s3():
+    import boto3  # takes as long as all the rest, and half of the commands do without
+    from botocore.config import Config
     return boto3.client('s3', endpoint_url=os.environ['S3_ENDPOINT'], region_name='us-east-1',
                         config=Config(s3={'addressing_style': 'path'}, retries={'max_attempts': 6}))
 
@@ -56,6 +55,7 @@ def token_now():
 
 
 def download(bucket, path, token):
+    import botocore.exceptions
     key = key_of(path, token)
     try:
         bucket.head_object(Bucket=BUCKET, Key=key)
@@ -67,6 +67,7 @@ def download(bucket, path, token):
 
 
 def upload(bucket, key, body):
+    import botocore.exceptions
     try:
         bucket.head_object(Bucket=BUCKET, Key=key)
     except botocore.exceptions.ClientError:
@@ -121,6 +122,7 @@ def append(path, file, who):
     print('ready', flush=True)
     count = 1
     while not over.is_set():
+        began = time.monotonic()
         local.reload()
         item = '%s-%d' % (who, count)
         old, new = json.dumps(local.values).encode(), json.dumps(local.values + [item]).encode()
@@ -132,7 +134,7 @@ def append(path, file, who):
             continue
         print(item, flush=True)
         count += 1
-        over.wait(random.uniform(0.02, 0.06))
+        over.wait(max(random.uniform(0.02, 0.06), time.monotonic() - began))  # half of the time is for others
     client.stop()
 
 
