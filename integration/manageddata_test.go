@@ -214,16 +214,19 @@ func TestFleetLibraryBesideAPythonWriter(t *testing.T) {
 	list := opened[*words](t)(manageddata.OpenList[string]("test", "shared", manageddata.Options{Dir: a.Mount}))
 	writer := startOld(t, f, "append", path, b.Path("config", name), "python")
 	var all []string
-	for start := time.Now(); time.Since(start) < 5*time.Second || len(all) < 5; {
-		item := fmt.Sprintf("café-%d", len(all))
+	for start := time.Now(); time.Since(start) < 5*time.Second || len(all) < enough || writer.items.Load() < enough; {
+		if time.Since(start) > patience {
+			t.Fatalf("ours added %d times and Python %d times", len(all), writer.items.Load())
+		}
+		item, began := fmt.Sprintf("café-%d", len(all)), time.Now()
 		if _, err := list.Add(t.Context(), item); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, item)
-		<-time.After(60 * time.Millisecond) // the old one does not wait for the lock, it gives up
+		<-time.After(max(60*time.Millisecond, time.Since(began))) // the old one does not wait for the lock, it gives up
 	}
 	theirs, _ := additions(t, writer.end(t))
-	if len(theirs) < 3 {
+	if len(theirs) < enough {
 		t.Errorf("Python added %d times, which proves little", len(theirs))
 	}
 	all = slices.Sorted(slices.Values(append(all, theirs...)))
@@ -242,9 +245,12 @@ func TestLibrariesGoAtTheMonitorsPace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	err := busy.Put(ctx, "n", 3)
+	err := context.DeadlineExceeded
+	for limit := 3 * time.Second; errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, syscall.EDQUOT) && limit < time.Minute; limit *= 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), limit) // a busy machine may not even try it within three seconds
+		err = busy.Put(ctx, "n", 3)
+		cancel()
+	}
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, syscall.EDQUOT) || !strings.Contains(err.Error(), "versions") {
 		t.Errorf("the fourth change: %v", err)
 	}
