@@ -28,11 +28,12 @@ func (m *Mirror) Create(ctx context.Context, name registry.Name, deps []registry
 	}
 	t, cancel := m.newTask(ctx)
 	defer cancel()
-	if err := m.create(t, first, deps); err != nil {
+	published, err := m.create(t, first, deps)
+	if err != nil {
 		return err
 	}
 	m.log.Info("created", "name", name, "dependencies", deps, "author", author, "size", len(body))
-	m.await(ctx, func() bool { return m.arrived(name, deps) })
+	m.await(ctx, func() bool { return m.arrived(name, deps, published.Order) })
 	return nil
 }
 
@@ -60,48 +61,49 @@ func (m *Mirror) homes(deps []registry.Dependency) ([]registry.Dependency, error
 	return deps, nil
 }
 
-// create does what Create says, up to the last link.
-func (m *Mirror) create(t task, p Publication, deps []registry.Dependency) error {
+// create does what Create says, up to the last link. With a body it says what that was published as.
+func (m *Mirror) create(t task, p Publication, deps []registry.Dependency) (published registry.State, err error) {
 	unlock, err := m.locks.lock(t.ctx, p.Name)
 	if err != nil {
-		return fmt.Errorf("create %s: %w", p.Name, inTime(err))
+		return published, fmt.Errorf("create %s: %w", p.Name, inTime(err))
 	}
 	defer m.wakeUp(p.Name)
 	defer unlock()
 
 	if p.Body != nil {
 		if err := m.Check(t.ctx, p.Name, p.Body); err != nil {
-			return err
+			return published, err
 		}
 	}
 	for _, dep := range deps {
 		if _, err := m.mustHave(t.ctx, dep); err != nil {
-			return fmt.Errorf("create %s: %w", p.Name, err)
+			return published, fmt.Errorf("create %s: %w", p.Name, err)
 		}
 	}
 	pointer, err := m.registry.State(t.ctx, p.Name.Pointer())
 	if err != nil {
-		return fmt.Errorf("create %s: %w", p.Name, inTime(err))
+		return published, fmt.Errorf("create %s: %w", p.Name, inTime(err))
 	}
 	meta, err := m.registry.State(t.ctx, p.Name.Metaconfig())
 	if err != nil {
-		return fmt.Errorf("create %s: %w", p.Name, inTime(err))
+		return published, fmt.Errorf("create %s: %w", p.Name, inTime(err))
 	}
 	if pointer.Exists && meta.Version != "" || pointer.Version != "" && p.Body != nil {
-		return fmt.Errorf("%s exists; to follow it: kingpin dep add %s %s: %w", p.Name, deps[0], p.Name, registry.ErrExist)
+		return published, fmt.Errorf("%s exists; to follow it: kingpin dep add %s %s: %w", p.Name, deps[0], p.Name, registry.ErrExist)
 	}
 	if err := m.createPointer(t, p.Name); err != nil {
-		return err
+		return published, err
 	}
 	if p.Body != nil {
 		body := registry.Body{Data: p.Body, Meta: registry.Meta{
 			SHA256: registry.Sum(p.Body), Author: p.Author, Message: p.Message, Published: time.Now().UTC(),
 		}}
-		if _, err := m.put(t, p.Name.Pointer(), "", body, nil); err != nil {
-			return fmt.Errorf("create %s: %w", p.Name, err)
+		if published, err = m.put(t, p.Name.Pointer(), "", body, nil); err != nil {
+			return published, fmt.Errorf("create %s: %w", p.Name, err)
 		}
+		m.believe(p.Name, published) // it may be here still, from before it was removed
 	}
-	return m.enrol(t, p.Name, p.Author, deps)
+	return published, m.enrol(t, p.Name, p.Author, deps)
 }
 
 // createPointer makes the node of a name, if it is not there.
@@ -163,8 +165,8 @@ func (m *Mirror) enrolHere(t task, p Publication) error {
 	return nil
 }
 
-// arrived says whether a name that is in deps is here, or is not to come here. The caller holds mu.
-func (m *Mirror) arrived(name registry.Name, deps []registry.Dependency) bool {
+// arrived says whether a name that is in deps is here, no older than order, or is not to come here. The caller holds mu.
+func (m *Mirror) arrived(name registry.Name, deps []registry.Dependency, order registry.Order) bool {
 	followed := slices.ContainsFunc(deps, func(d registry.Dependency) bool { return m.dependencies[d] != nil })
 	if !followed {
 		return true
@@ -175,5 +177,9 @@ func (m *Mirror) arrived(name registry.Name, deps []registry.Dependency) bool {
 		}
 	}
 	f := m.followers[name]
-	return f != nil && f.condition == Current
+	if f == nil || f.condition != Current {
+		return false
+	}
+	e, here := m.store.Current(f.file())
+	return here && e.Order >= order
 }

@@ -30,6 +30,13 @@ func (m *Mirror) Delete(ctx context.Context, name registry.Name, by string) erro
 		return fmt.Errorf("remove %s: %w", name, inTime(err))
 	}
 	m.log.Info("removed from the registry", "name", name, "author", by)
+	m.mu.Lock()
+	f := m.followers[name]
+	leaves := f != nil && !f.leaving.IsZero()
+	m.mu.Unlock()
+	if leaves { // it stays after its last subscription for the case that this was a mistake, and now it was none
+		m.end(f)
+	}
 	return nil
 }
 

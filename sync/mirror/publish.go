@@ -238,7 +238,9 @@ func (m *Mirror) advanceTo(t task, p Publication, from registry.State) (e disk.E
 	bringHome := func(state registry.State) {
 		c.Version, c.Order = state.Version, state.Order
 		m.believe(p.Name, state)
-		e, err = m.commit(c, p.Decider)
+		if e, err = m.commit(c, p.Decider); err == nil {
+			m.concludeOwn(p.Name)
+		}
 	}
 	arrive := bringHome // beside the index: nobody here waits for that
 	if !from.Exists || !m.followed(p.Name) {
@@ -278,6 +280,22 @@ func (m *Mirror) believe(name registry.Name, state registry.State) {
 	defer m.mu.Unlock()
 	if f := m.followers[name]; f != nil {
 		f.take(stateWord(state))
+	}
+}
+
+// concludeOwn is conclude for a publication of our own that is on disk: whoever asks how the name is, now that it is published, is not
+// told what was wrong with it before. The caller has the name's lock.
+func (m *Mirror) concludeOwn(name registry.Name) {
+	m.mu.Lock()
+	f := m.followers[name]
+	troubled := f != nil && f.condition != Current
+	var w word
+	if troubled {
+		w = f.word
+	}
+	m.mu.Unlock()
+	if troubled {
+		m.conclude(f, w, nil)
 	}
 }
 

@@ -167,6 +167,7 @@ func (r *Registrar) told(s *seat, node string, err error) {
 	if err != nil {
 		s.becomeLocked(Unregistered, "", err)
 	} else {
+		s.untold = s.untold && len(s.wanted) > 0 // what is in there comes next
 		s.becomeLocked(Registered, node, nil)
 	}
 	r.mu.Unlock()

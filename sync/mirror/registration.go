@@ -41,6 +41,7 @@ type seat struct {
 	last    string // node that was the last one, and may be there still
 	err     error  // why it is not Registered
 	since   time.Time
+	untold  bool          // the registry has not said yet that it has member as it is now
 	changed chan struct{} // closed with the next change of state
 }
 
@@ -106,7 +107,7 @@ func (g *Registration) Set(data []byte) error {
 	if s.member.Weight == m.Weight && sameLabels(s.member.Labels, m.Labels) {
 		return nil
 	}
-	s.member = m
+	s.member, s.untold = m, true
 	if s.wanted == nil {
 		return nil // it has not begun
 	}
@@ -158,15 +159,16 @@ func sameLabels(a, b map[string]string) bool {
 	return true
 }
 
-// Wait returns nil once other machines can see the registration, and an error if the registry refuses it or ctx is done.
+// Wait returns nil once other machines can see the registration, and what was said with Set, and an error if the registry refuses it or
+// ctx is done.
 func (g *Registration) Wait(ctx context.Context) error {
 	s := g.seat
 	for {
 		s.registrar.mu.Lock()
-		state, err, changed := s.state, s.err, s.changed
+		state, err, changed, untold := s.state, s.err, s.changed, s.untold
 		s.registrar.mu.Unlock()
 		switch {
-		case state == Registered:
+		case state == Registered && !untold:
 			return nil
 		case state == Refused:
 			return err
@@ -177,6 +179,13 @@ func (g *Registration) Wait(ctx context.Context) error {
 			return fmt.Errorf("register %s in %s: %v: %w", s.spot.endpoint, s.spot.serverset, err, inTime(ctx.Err()))
 		}
 	}
+}
+
+// Node is that of the member, "" unless it is Registered.
+func (g *Registration) Node() string {
+	g.seat.registrar.mu.Lock()
+	defer g.seat.registrar.mu.Unlock()
+	return g.seat.node
 }
 
 // State is how it stands, and why it is not Registered.

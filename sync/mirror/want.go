@@ -70,6 +70,7 @@ func (m *Mirror) conduct(ctx context.Context) {
 		edges, size := m.graph()
 		m.mu.Unlock()
 
+		m.notify()
 		m.saveGuests()
 		for _, f := range leavers {
 			if !m.leave(f) {
@@ -203,12 +204,24 @@ func (m *Mirror) leave(f *follower) bool {
 		return false
 	}
 	defer unlock()
+	m.end(f)
+	return true
+}
+
+// end is leave of who has the name's lock.
+func (m *Mirror) end(f *follower) {
+	m.mu.Lock()
+	ended := m.followers[f.name] != f
+	m.mu.Unlock()
+	if ended {
+		return
+	}
 	if err := m.store.Remove(f.file()); err != nil {
 		m.log.Error("unsubscribed, but its file stays for now", "name", f.name, "error", err)
 		m.mu.Lock()
 		f.leaving = time.Now()
 		m.mu.Unlock()
-		return true
+		return
 	}
 	m.mu.Lock()
 	delete(m.followers, f.name)
@@ -220,7 +233,6 @@ func (m *Mirror) leave(f *follower) bool {
 	m.queue.remove(f)
 	m.notify()
 	m.log.Info("unsubscribed, its file is gone", "name", f.name)
-	return true
 }
 
 // graph is what the directories of dependencies are to show: every edge that leads somewhere. The caller holds mu.
