@@ -14,7 +14,7 @@ const (
 	// forever is how long the kernel may believe what cannot change: the attributes of a version, and its directory entry until
 	// the poker invalidates it.
 	forever = 10 * 365 * 24 * time.Hour
-	// briefly is how long it may believe what changes without our telling it at once: absent names and the graph.
+	// briefly is how long it may believe what changes without our telling it at once: that a name is absent, and the attributes of the graph.
 	briefly = time.Second
 )
 

@@ -132,11 +132,13 @@ func (f *FS) unlinkDecider(in *fuse.InHeader, c caller, name string) fuse.Status
 	repeated, err := f.later(in.Pid, waiting, func(ctx context.Context) error {
 		defer f.removalTook(c.process, now())
 		f.expectOwn(own)
+		others := f.beside(file)
 		_, err := f.o.Publish(ctx, Publication{Name: registry.DeciderName, Decider: name, Remove: true, Author: f.author(c)})
 		if err != nil {
 			f.unexpectOwn(own)
 			return err
 		}
+		f.swapBeside(waiting, others()...)
 		f.forgive(file.String())
 		return nil
 	})

@@ -98,11 +98,15 @@ func (f *FS) edit(thread uint32, d *deferral, e Edit) fuse.Status {
 	repeated, err := f.later(thread, d, func(ctx context.Context) error {
 		defer f.removalTook(d.caller.process, now())
 		f.expectOwn(own)
-		err := f.o.Edit(ctx, e)
-		if err != nil {
+		if err := f.o.Edit(ctx, e); err != nil {
 			f.unexpectOwn(own)
+			return err
 		}
-		return err
+		if e.Kind == Subscribe {
+			f.swapBeside(d, f.fresh(registry.Config, registry.Serverset)...)
+		}
+		f.forgive(d.path)
+		return nil
 	})
 	switch {
 	case !repeated:

@@ -15,6 +15,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/kingpinfs/kingpin/registry"
+	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
 // hold is a file of .register that somebody has open for writing. holds.mu guards all of it but what never changes: node, names,
@@ -336,6 +337,9 @@ func (f *FS) syncHold(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 	done := make(chan error, 1)
 	f.background.Go(func() { done <- h.registration.Wait(ctx) })
 	err := f.outlast(cancel, in.Pid, done, f.ending)
+	if file := (disk.File{Kind: registry.Serverset, Name: string(h.Name)}); err == nil && !f.announced(file) {
+		f.swap(file)
+	}
 	if err == nil || errors.Is(err, errLeft) || errors.Is(err, errKilled) {
 		return asked(err)
 	}

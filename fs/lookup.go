@@ -41,7 +41,7 @@ func (f *FS) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out 
 	// A negative answer that the kernel may keep, but for the poker, names private to somebody, and one that the poker is about to remove: it
 	// has to be asked for by him.
 	out.NodeId = 0
-	if (kindOfDir(parent) != 0 || parent == rootNode) && !f.private(parent, name) && !f.acted(place{parent, name}) {
+	if kindOfDir(parent) != 0 && !f.private(parent, name) && !f.acted(place{parent, name}) {
 		out.SetEntryTimeout(briefly)
 		return fuse.OK
 	}
@@ -145,7 +145,9 @@ func (f *FS) versionEntry(out *fuse.EntryOut, e disk.Entry) {
 	out.NodeId, out.Generation = uint64(e.Stamp), 1
 	f.versionAttr(&out.Attr, e)
 	out.SetAttrTimeout(forever)
-	out.SetEntryTimeout(forever)
+	if f.store.LastAnnounced(e.File) >= e.Stamp { // else it may go before anybody has been told that it came, and nobody is told then
+		out.SetEntryTimeout(forever)
+	}
 }
 
 func (f *FS) draftEntry(out *fuse.EntryOut, d *draft) {
@@ -155,18 +157,18 @@ func (f *FS) draftEntry(out *fuse.EntryOut, d *draft) {
 	out.SetEntryTimeout(0)
 }
 
+// depEntry and linkEntry are asked for again each time: an edit answers when its own thread sees what it did, and to have the kernel
+// forget what others saw before would take the lock of a directory in which somebody may be editing.
 func (f *FS) depEntry(out *fuse.EntryOut, dir disk.Dir) {
 	out.NodeId, out.Generation = dir.ID, 1
 	f.dirAttr(&out.Attr, dir.ID, f.dirMode(), dir.Changed)
 	out.SetAttrTimeout(briefly)
-	out.SetEntryTimeout(briefly)
 }
 
 func (f *FS) linkEntry(out *fuse.EntryOut, l disk.Link) {
 	out.NodeId, out.Generation = l.ID, 1
 	f.linkAttr(&out.Attr, l)
 	out.SetAttrTimeout(briefly)
-	out.SetEntryTimeout(briefly)
 }
 
 // linkTarget is where a member of a dependency points: the config, the serverset or the nested dependency.

@@ -57,7 +57,7 @@ func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName strin
 		caller: c,
 	}
 	repeated, err := f.later(in.Pid, waiting, func(ctx context.Context) error {
-		return f.publishScratch(ctx, d, target, current, create)
+		return f.publishScratch(ctx, d, target, current, create, waiting)
 	})
 	switch {
 	case !repeated:
@@ -79,7 +79,7 @@ func (f *FS) lostScratch(dir uint64, name string) bool {
 }
 
 // publishScratch publishes a scratch file's bytes as the new version of target; last writer wins, as with any rename.
-func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, current disk.Entry, create bool) error {
+func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, current disk.Entry, create bool, by *deferral) error {
 	d.mu.Lock()
 	p, err := f.publication(d, target, renamed)
 	d.mu.Unlock()
@@ -88,10 +88,12 @@ func (f *FS) publishScratch(ctx context.Context, d *draft, target disk.File, cur
 	}
 	p.Base, p.CompareAndSet = current.Version, false
 	p.Create = p.Create || create && target.Kind == registry.Config
+	others := f.beside(target)
 	e, err := f.o.Publish(ctx, p)
 	if err != nil {
 		return err
 	}
+	f.swapBeside(by, others()...)
 	d.mu.Lock()
 	d.base, d.dirty = e, false
 	d.mu.Unlock()

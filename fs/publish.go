@@ -37,9 +37,14 @@ func (f *FS) publishAndWait(cancel <-chan struct{}, thread uint32, d *draft, ges
 		defer stop()
 		seen, unwatch := f.swaps.watch(d.file)
 		defer unwatch()
+		others := f.beside(d.file)
 		e, err := f.publish(ctx, d, gesture)
-		if err == nil && (e.Stamp == 0 || seen() < e.Stamp) {
-			f.swap(d.file)
+		if err == nil {
+			stale := others()
+			if e.Stamp == 0 || seen() < e.Stamp {
+				stale = append(stale, d.file)
+			}
+			f.swap(stale...)
 		}
 		done <- err
 	})

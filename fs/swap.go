@@ -14,6 +14,8 @@ const (
 	// swapTimeout bounds the wait for the kernel to drop the old directory entry. It is more than the keeper takes to replace a poker that
 	// keeps dying (5 s), or hangs (12 s): who reads what was there before after this returned has lost a promise.
 	swapTimeout = 15 * time.Second
+	// lockedSwap bounds it for who has a directory locked meanwhile.
+	lockedSwap = 100 * time.Millisecond
 	// swapRetry is the pause after the poker died in that wait.
 	swapRetry = 5 * time.Millisecond
 )
@@ -66,17 +68,34 @@ func (s *swaps) forgotten(file disk.File, seen disk.Stamp) {
 	}
 }
 
-// swap makes the kernel drop the directory entry of the version before, so that whoever reads after a publication returned sees what
-// was published. The caller holds no directory lock in the kernel.
-func (f *FS) swap(file disk.File) {
-	if f.poker == nil {
+// swapBeside is swap for the work of a request that may be waiting with its directory locked: the poker may be waiting for that lock, and
+// goes on with the request's end.
+func (f *FS) swapBeside(d *deferral, files ...disk.File) {
+	f.mu.Lock()
+	timeout := swapTimeout
+	if d.waiting {
+		timeout = lockedSwap
+	}
+	f.mu.Unlock()
+	f.swapWithin(timeout, files...)
+}
+
+// swap makes the kernel drop the directory entries of the versions before, so that whoever reads after a publication returned sees what
+// was published. The caller's thread holds no lock of these directories in the kernel.
+func (f *FS) swap(files ...disk.File) { f.swapWithin(swapTimeout, files...) }
+
+func (f *FS) swapWithin(timeout time.Duration, files ...disk.File) {
+	if f.poker == nil || len(files) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), swapTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	op := keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name}
+	var ops []keeper.Op
+	for _, file := range files {
+		ops = append(ops, keeper.Op{Kind: keeper.InvalidateEntry, Parent: dirOf(file), Name: file.Name})
+	}
 	for {
-		_, err := f.poker.Do(ctx, []keeper.Op{op})
+		_, err := f.poker.Do(ctx, ops)
 		if errors.Is(err, keeper.ErrPoker) { // the keeper starts another
 			select {
 			case <-time.After(swapRetry):
@@ -85,8 +104,8 @@ func (f *FS) swap(file disk.File) {
 			case <-ctx.Done():
 			}
 		}
-		if err != nil {
-			f.log.Warn("directory entry not invalidated", "name", file.String(), "err", err)
+		if err != nil && timeout == swapTimeout {
+			f.log.Warn("directory entry not invalidated", "name", files[0].String(), "err", err)
 		}
 		return
 	}
