@@ -209,8 +209,9 @@ func removeCommands() []command {
 		flags: []option{{name: "yes", short: "y", value: false, usage: "do not ask"}},
 		exits: []int{exitDone, exitRefused, exitNoName, exitUnreachable, exitNoRight},
 		long: `
-No machine loses a file by it: a name that a dependency holds is refused, and so is a serverset that somebody serves. What was
-published stays in S3, and the name can be created again.`,
+No machine that follows it loses a file by it: a name that a dependency holds is refused, and so is a serverset that somebody serves.
+Its file, which stays for a minute after the last subscription, goes from this machine at once. What was published stays in S3, and
+the name can be created again.`,
 	}}
 }
 

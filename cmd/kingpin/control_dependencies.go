@@ -75,7 +75,13 @@ func (s *server) deleteDependency(r *http.Request) (any, error) {
 }
 
 func (s *server) postMembers(r *http.Request) (any, error) {
-	return s.onMembers(r, "subscribed", (*mirror.Mirror).Subscribe)
+	return s.onMembers(r, "subscribed", func(m *mirror.Mirror, ctx context.Context, d registry.Dependency, edges ...registry.Edge) error {
+		err := m.Subscribe(ctx, d, edges...)
+		if err == nil {
+			m.AwaitMembers(ctx, d, edges...)
+		}
+		return err
+	})
 }
 
 func (s *server) deleteMembers(r *http.Request) (any, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 
@@ -26,7 +27,25 @@ func (s *server) register(name registry.Name, e registry.Endpoint) (fs.Registrat
 	if err != nil {
 		return nil, err
 	}
-	return g, nil
+	return registration{g, s, name}, nil
+}
+
+// registration is one whose holder sees it on this machine once he has waited for it.
+type registration struct {
+	*mirror.Registration
+	server *server
+	name   registry.Name
+}
+
+// Wait returns when other machines can see the registration, and this one shows it if it follows the serverset.
+func (r registration) Wait(ctx context.Context) error {
+	if err := r.Registration.Wait(ctx); err != nil {
+		return err
+	}
+	if m, err := r.server.engine.get(); err == nil {
+		m.AwaitNode(ctx, r.name, r.Node())
+	}
+	return nil
 }
 
 // bequeath leaves what is registered here to the next server, which is about to take over.

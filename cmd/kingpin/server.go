@@ -196,10 +196,19 @@ func (s *server) mountOptions() fs.Options {
 		case fs.DeleteDependency:
 			return m.DeleteDependency(ctx, e.Dependency)
 		}
-		return m.Subscribe(ctx, e.Dependency, e.Edge)
+		if err := m.Subscribe(ctx, e.Dependency, e.Edge); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, lockedArrival)
+		defer cancel()
+		m.AwaitMembers(ctx, e.Dependency, e.Edge)
+		return nil
 	}
 	return o
 }
+
+// lockedArrival is how long ln -s waits for what it has subscribed to: well below what fs gives it if it waits with its directory locked.
+const lockedArrival = time.Second
 
 // publish is the one way to a new version, from the mount and from the socket.
 func (s *server) publish(ctx context.Context, p mirror.Publication) (entry disk.Entry, err error) {

@@ -37,15 +37,20 @@ func asksRegistry(pattern string) bool {
 	return changes(pattern) || strings.Contains(pattern, "/registry/") || strings.Contains(pattern, "/dependencies") || strings.Contains(pattern, "{name}/")
 }
 
-// settle waits until the kernel and the watchers have heard of every version that is on disk now: the cat after a command must not
-// show what was before it. A version whose writer still has its file open is not waited for.
+// settle waits until the kernel and the watchers have heard of every version that is on disk now, and of what is gone: the cat after a
+// command must not show what was before it. A version whose writer still has its file open is not waited for.
 func (s *server) settle(ctx context.Context) {
 	fresh := slices.DeleteFunc(s.store.Unannounced(), func(e disk.Entry) bool { return e.Origin != 0 })
+	gone := s.store.Removed()
 	settles(ctx, func() bool {
 		fresh = slices.DeleteFunc(fresh, func(e disk.Entry) bool {
 			_, here := s.store.Current(e.File)
 			return !here || s.store.LastAnnounced(e.File) >= e.Stamp
 		})
-		return len(fresh) == 0
+		if len(gone) > 0 {
+			left := s.store.Removed()
+			gone = slices.DeleteFunc(gone, func(r disk.Removal) bool { return !slices.Contains(left, r) })
+		}
+		return len(fresh)+len(gone) == 0
 	})
 }

@@ -146,7 +146,8 @@ func (d *Deciders) Set(ctx context.Context, name string, percent int) error {
 	return d.await(ctx, name, percent, before)
 }
 
-// The file of one decider shows what was written when the write returns, the file of the map a moment later.
+// The file of the map shows what was written to that of a decider when the write returns, or if the kernel could not be told of it in time
+// a moment later.
 const (
 	mapPause    = 2 * time.Millisecond
 	mapPatience = 2 * time.Second
