@@ -202,6 +202,27 @@ func TestAnAnnouncementDuringARemovalIsNotForgotten(t *testing.T) {
 	}
 }
 
+// Upkeep holds the directory for a moment now and then: what is announced just then gets into the journal all the same, though nothing
+// else is ever committed.
+func TestAnAnnouncementDuringUpkeepIsRecorded(t *testing.T) {
+	s := openAt(t, scratch(t), Options{sync: 1}) // it begins at once
+	f := config("config.a")
+	for n := range 300 {
+		e := commit(t, s, f, registry.Order(n), fmt.Sprint(n))
+		eventually(t, func() bool { // it is about to come to rest
+			s.writing.Lock()
+			defer s.writing.Unlock()
+			return len(s.unsynced.stamps) == 0
+		})
+		s.Announced(e.Stamp)
+		eventually(t, func() bool {
+			s.mu.RLock()
+			defer s.mu.RUnlock()
+			return len(s.heard) == 0
+		})
+	}
+}
+
 // A journal written anew holds what was announced and not yet recorded; to record it once more must do no harm.
 func TestAnAnnouncementDuringACheckpointCountsOnce(t *testing.T) {
 	s := openAt(t, scratch(t), Options{})

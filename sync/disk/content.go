@@ -129,6 +129,7 @@ func (s *Store) settleBodies() {
 	stamps := slices.Collect(maps.Keys(s.unsynced.stamps))
 	doubtful := s.unsynced.doubtful
 	s.writing.Unlock()
+	s.settle()
 	if len(stamps) == 0 || doubtful || len(stamps) > fewAtEnd && s.ending() {
 		return // what is doubtful waits for the next checkpoint, which does not go without it
 	}

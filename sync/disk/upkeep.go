@@ -91,6 +91,7 @@ func (s *Store) alone(f func()) bool {
 // behind says how long what is left to be done may wait; 0: there is nothing.
 func (s *Store) behind() time.Duration {
 	s.writing.Lock()
+	defer s.settle()
 	defer s.writing.Unlock()
 	switch {
 	case len(s.unsynced.stamps) > 0 && !s.unsynced.doubtful:
