@@ -8,8 +8,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -50,6 +52,28 @@ func (p *process) stop(s os.Signal) {
 		p.cmd.Process.Kill()
 		<-p.done
 	}
+}
+
+// pause stops it, and returns when the last of its threads has stopped.
+func (p *process) pause() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	return p.ready(ctx, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if _, state, _ := strings.Cut(string(stat), ") "); err == nil && !strings.HasPrefix(state, "T") {
+				return fmt.Errorf("a thread is still in state %.1s", state)
+			}
+		}
+		return nil
+	})
 }
 
 // freePort is a port of the loopback address that nobody uses. It is not among those that the kernel gives to outgoing

@@ -152,8 +152,8 @@ func (s *S3Server) Kill() {
 	}
 }
 
-// Pause stops its process without closing its connections; Resume lets it go on.
-func (s *S3Server) Pause() error { return s.process.cmd.Process.Signal(syscall.SIGSTOP) }
+// Pause stops its process without closing its connections, and returns when the last of its threads has stopped; Resume lets it go on.
+func (s *S3Server) Pause() error { return s.process.pause() }
 
 // Resume lets a paused server go on.
 func (s *S3Server) Resume() error { return s.process.cmd.Process.Signal(syscall.SIGCONT) }

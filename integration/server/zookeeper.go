@@ -170,27 +170,7 @@ func (z *ZooKeeper) end(s syscall.Signal) {
 }
 
 // Pause stops its process without closing its connections, and returns when the last of its threads has stopped; Resume lets it go on.
-func (z *ZooKeeper) Pause() error {
-	process := z.process.cmd.Process
-	if err := process.Signal(syscall.SIGSTOP); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	return z.process.ready(ctx, func() error {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", process.Pid))
-		if err != nil {
-			return err
-		}
-		for _, thread := range threads {
-			stat, err := os.ReadFile(thread)
-			if _, state, _ := strings.Cut(string(stat), ") "); err == nil && !strings.HasPrefix(state, "T") {
-				return fmt.Errorf("a thread is still in state %.1s", state)
-			}
-		}
-		return nil
-	})
-}
+func (z *ZooKeeper) Pause() error { return z.process.pause() }
 
 // Resume lets a paused server go on.
 func (z *ZooKeeper) Resume() error { return z.process.cmd.Process.Signal(syscall.SIGCONT) }
