@@ -20,12 +20,13 @@ type entry struct {
 	now     bool // and believed without waiting whether somebody is writing it
 	waiters []chan struct{}
 
-	last     *content  // as it was read last, without its data
-	good     *content  // what take accepted last, without its data
-	verdict  error     // of take on last
-	doubt    time.Time // when the file began to be missing or in motion; zero if it is neither
-	recheck  time.Time // when to look again because of that; zero if there is none
-	reported string    // the text of what was reported last
+	last     *content      // as it was read last, without its data
+	good     *content      // what take accepted last, without its data
+	verdict  error         // of take on last
+	doubted  time.Time     // when the file was last seen to be missing or in motion; zero if it is neither
+	doubt    time.Duration // for how long it was seen so
+	recheck  time.Time     // when to look again because of that; zero if there is none
+	reported string        // the text of what was reported last
 }
 
 // patience with a file that is never left alone: after that its content is taken as it is.
@@ -35,13 +36,13 @@ const restless = 20 * settle
 func (e *entry) looked(c *content, err error, now time.Time, believe bool) {
 	switch {
 	case err == errUnchanged:
-		e.doubt, e.recheck = time.Time{}, time.Time{}
+		e.certain()
 		e.wrong(e.verdict)
 	case err != nil:
 		if !believe && e.doubtful(now, settle) {
 			return // replaced by deleting it first, perhaps
 		}
-		e.doubt, e.recheck = time.Time{}, time.Time{}
+		e.certain()
 		e.last = nil
 		e.wrong(err)
 	case e.believes(c, believe):
@@ -63,12 +64,19 @@ func (e *entry) believes(c *content, asked bool) bool {
 	return c.settled() || asked && !c.torn && (len(c.data) > 0 || e.good != nil)
 }
 
-// doubtful says whether to look again soon, which it does for at most the time given.
+// certain ends all doubt.
+func (e *entry) certain() {
+	e.doubted, e.doubt, e.recheck = time.Time{}, 0, time.Time{}
+}
+
+// doubtful says whether to look again soon, which it does for at most the time given. Time in which nobody has looked does not count: a
+// process that stands still for a second knows nothing of what was going on.
 func (e *entry) doubtful(now time.Time, most time.Duration) bool {
-	if e.doubt.IsZero() {
-		e.doubt = now
+	if !e.doubted.IsZero() {
+		e.doubt += min(now.Sub(e.doubted), settle)
 	}
-	if now.Sub(e.doubt) >= most {
+	e.doubted = now
+	if e.doubt >= most {
 		return false
 	}
 	if e.recheck.IsZero() || !e.recheck.After(now) {
@@ -79,7 +87,7 @@ func (e *entry) doubtful(now time.Time, most time.Duration) bool {
 
 // accept takes a content, if it is another one than before.
 func (e *entry) accept(c *content) {
-	e.doubt, e.recheck = time.Time{}, time.Time{}
+	e.certain()
 	equal := func(old *content) bool { // the plain files under a mount have the bytes of a version, but not its number
 		return old != nil && old.sum == c.sum && (old.version == c.version || c.version == "")
 	}

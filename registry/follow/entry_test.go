@@ -2,12 +2,47 @@ package follow
 
 import (
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 )
+
+// TestAProcessThatStoodStillDoesNotBelieveAPart: a file that is always in motion is believed in the end, but not because nobody looked at
+// it for so long.
+func TestAProcessThatStoodStillDoesNotBelieveAPart(t *testing.T) {
+	start := time.Now()
+	e := &entry{
+		name: "f", log: slog.New(slog.DiscardHandler), report: func(error) {}, take: func(content) error { return nil },
+	}
+	path := filepath.Join(t.TempDir(), "f")
+	look := func(at time.Duration) {
+		t.Helper()
+		data := []byte(at.String())
+		if err := errors.Join(os.WriteFile(path, data, 0o644), os.Chtimes(path, start.Add(at), start.Add(at))); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.looked(&content{data: data, sum: sha256.Sum256(data), info: info, at: start.Add(at)}, nil, start.Add(at), false)
+	}
+	const stall = 10 * restless
+	for at := time.Duration(0); e.good == nil; at += settle / 2 {
+		if at == settle {
+			at += stall
+		}
+		if look(at); e.good != nil && at < stall+restless-2*settle {
+			t.Errorf("believed after %v, of which nobody looked at it for %v", at, stall)
+		}
+		if at > stall+2*restless {
+			t.Fatal("never believed")
+		}
+	}
+}
 
 // TestWhatIsStillBeingWrittenIsNotBelieved: two looks may come close together, at the same part of a file that somebody writes slowly.
 func TestWhatIsStillBeingWrittenIsNotBelieved(t *testing.T) {

@@ -282,8 +282,13 @@ func (l *loop) heard(h happening) {
 
 // tick does what is due.
 func (l *loop) tick(now time.Time) {
+	l.collect(now)
 	for _, p := range l.dir.places {
 		if p.busy && p.state != hung && now.Sub(p.since) >= l.dir.patience {
+			if late := now.Sub(p.since) - l.dir.patience; late > settle { // so are the workers, perhaps
+				p.since = p.since.Add(late + settle)
+				continue
+			}
 			p.state = hung
 			if e := p.at; e != nil && !e.removed { // to be looked at elsewhere
 				e.waiters, p.waiters = append(e.waiters, p.waiters...), nil
@@ -305,6 +310,18 @@ func (l *loop) tick(now time.Time) {
 		}
 	}
 	l.each(func(e *entry) { l.want(e, false) })
+}
+
+// collect takes the results that are there: a process that has stood still finds its timers due beside them.
+func (l *loop) collect(now time.Time) {
+	for {
+		select {
+		case r := <-l.dir.results:
+			l.finished(r, now)
+		default:
+			return
+		}
+	}
 }
 
 // recheck wants the files that are due.
