@@ -221,25 +221,43 @@ func runWait(ctx context.Context, inv *invocation) error {
 	limit := inv.duration("timeout")
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var names []string
+	err := lookAgain(ctx, func(ctx context.Context) (err error) {
+		names, err = inv.lookReady(ctx)
+		return err
+	})
+	if err == nil {
+		return inv.emit(output{json: waited{true, names, seconds(time.Since(started))}, names: names})
+	}
+	if _, wrong := errors.AsType[usageError](err); wrong {
+		return err
+	}
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("interrupted; %w", err)
+	}
+	var hints []string
+	if h, ok := errors.AsType[hinted](err); ok {
+		hints = h.hints
+	}
+	return hint(remote{fmt.Sprintf("not ready after %v: %s", limit, words(err)), registry.ErrTimeout}, hints...)
+}
+
+// lookAgain looks until that succeeds, or can never, or ctx ends. What the last look found is the error then: one that was cut short by
+// the end has found nothing, unless it was the only one.
+func lookAgain(ctx context.Context, look func(context.Context) error) error {
+	var found error
 	for pause := waitFirst; ; pause = min(2*pause, waitMost) {
-		names, err := inv.lookReady(ctx)
-		if err == nil {
-			return inv.emit(output{json: waited{true, names, seconds(time.Since(started))}, names: names})
-		}
-		if _, wrong := errors.AsType[usageError](err); wrong {
+		err := look(ctx)
+		if _, wrong := errors.AsType[usageError](err); err == nil || wrong {
 			return err
+		}
+		if found == nil || ctx.Err() == nil {
+			found = err
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("interrupted; %w", err)
-			}
-			var hints []string
-			if h, ok := errors.AsType[hinted](err); ok {
-				hints = h.hints
-			}
-			return hint(remote{fmt.Sprintf("not ready after %v: %s", limit, words(err)), registry.ErrTimeout}, hints...)
+			return found
 		}
 	}
 }
