@@ -81,12 +81,15 @@ func (f *FS) settle(thread uint32, d *deferral) error {
 		return d.err
 	default:
 	}
-	timer := time.NewTimer(lockedWait)
-	defer timer.Stop()
-	select {
-	case <-d.done:
-		return d.err
-	case <-timer.C:
+	// Ticks that come while this process does not run are lost: only the time in which the work could go on counts.
+	tick := time.NewTicker(cancelPoll)
+	defer tick.Stop()
+	for range lockedWait / cancelPoll {
+		select {
+		case <-d.done:
+			return d.err
+		case <-tick.C:
+		}
 	}
 	f.background.Go(func() {
 		<-d.done

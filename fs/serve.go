@@ -81,7 +81,10 @@ const (
 // finish waits until nobody has a draft open, for a while: its bytes would be lost with this server. From that moment on nobody
 // begins one: who comes to write waits for the next server.
 func (f *FS) finish() {
-	for deadline := time.Now().Add(finishTime); !f.left() && time.Now().Before(deadline); {
+	for range finishTime / cancelPoll { // of the time in which this process runs
+		if f.left() {
+			return
+		}
 		<-time.After(cancelPoll)
 	}
 }

@@ -95,10 +95,13 @@ func (k *keeper) unmount(flags int) error {
 	return nil
 }
 
-// await handles events until these children are reaped, and says whether they are.
+// await handles events until these children are reaped, and says whether they are. Time in which this process does not run, and so hears
+// nothing of them, does not count.
 func (k *keeper) await(d time.Duration, children ...*child) bool {
-	deadline := time.After(d)
-	for {
+	const ticks = 20
+	tick := time.NewTicker(d / ticks)
+	defer tick.Stop()
+	for patience := ticks; ; {
 		left := 0
 		for _, c := range children {
 			if !c.reaped {
@@ -109,8 +112,10 @@ func (k *keeper) await(d time.Duration, children ...*child) bool {
 			return true
 		}
 		select {
-		case <-deadline:
-			return false
+		case <-tick.C:
+			if patience--; patience == 0 {
+				return false
+			}
 		case <-k.heartbeat:
 			k.manager.alive()
 		case e := <-k.events:
