@@ -27,16 +27,14 @@ type publisher struct {
 	mu    sync.Mutex
 	hold  map[string]time.Duration // by name, or dependency
 	gates map[string]chan struct{} // the same, until it is released
-	down  bool
 	edges map[registry.Dependency][]registry.Edge
 	made  int // versions
 	held  int // who waits for the time that was ordered
 }
 
+// writable says whether the network is there. When it is away it is for the next server too.
 func (p *publisher) writable() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.down {
+	if _, err := os.Stat(p.file("down")); err == nil {
 		return fmt.Errorf("registry gone: %w", registry.ErrUnreachable)
 	}
 	return nil
@@ -215,7 +213,9 @@ func (p *publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			err = errors.New("the graph is not announced yet")
 		}
 	case "/down":
-		p.down = string(body) == "yes"
+		if err = os.Remove(p.file("down")); string(body) == "yes" {
+			err = os.WriteFile(p.file("down"), nil, 0o644)
+		}
 	default:
 		err = errors.New("no such order")
 	}
