@@ -14,6 +14,9 @@ const deciders = "config.manageddata.admin.decider"
 func TestFleetWritersOfDifferentDecidersLoseNothing(t *testing.T) {
 	f := startFleet(t)
 	machines := []*Monitor{f.machine(t), f.machine(t)}
+	for _, m := range machines { // who creates a file cannot wait until both servers have been heard of
+		eventually(t, "it can be written", func() bool { return strings.Contains(kingpin(t, m, "status", "-o", "json"), `"writable": true`) })
+	}
 	if o := shell(t, machines[0], `echo 5 > decider/early`); !strings.Contains(o.stderr, "Operation not permitted") {
 		t.Errorf("the first decider of a fleet: %v", o)
 	}
