@@ -18,8 +18,9 @@ import (
 
 const (
 	// lockedWait is how long a repeated request waits with the directory locked. It has to when no lookup came in between: the
-	// directory is the working directory, or was given as a descriptor.
-	lockedWait = 2 * time.Second
+	// directory is the working directory, or was given as a descriptor. Who is sent away after it is told of a failure that mostly is
+	// none, so it is more than a publication takes on a disk that needs a second for each fsync.
+	lockedWait = 5 * time.Second
 	// deferralLife is how long an outcome waits for a thread that may have been killed.
 	deferralLife = time.Minute
 )

@@ -12,7 +12,7 @@ import (
 
 const (
 	serverGrace = 10 * time.Second // from SIGTERM to SIGKILL
-	pokerGrace  = 3 * time.Second  // more than a server keeps a directory locked
+	pokerGrace  = 6 * time.Second  // more than a server keeps a directory locked
 	afterKill   = 2 * time.Second  // from SIGKILL to the end: a busy machine takes its time
 	lookAgain   = 100 * time.Millisecond
 
