@@ -30,11 +30,27 @@ func (c *Client) Members(ctx context.Context, n registry.Name) iter.Seq2[registr
 	}
 }
 
-// readMembers reads the data of those members that were not there the last time. What a member says of itself does not change.
-func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registry.Membership) (reading, error) {
+// relist is how often in a row a serverset is read again at once because somebody has left between the list and his own words.
+const relist = 3
+
+// readMembers reads the data of those members that were not there the last time. What a member says of itself does not change; one that
+// says something else is another node, in the same moment: who has gone since the list may be there still, and nobody is to hear
+// that he is not.
+func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registry.Membership) (r reading, err error) {
+	for range relist {
+		var whole bool
+		if r, whole, err = c.readRoster(ctx, l, n, last); whole || err != nil {
+			break
+		}
+	}
+	return r, err
+}
+
+// readRoster is one try of readMembers. It is whole if all were there to be read.
+func (c *Client) readRoster(ctx context.Context, l *link, n *node, last registry.Membership) (r reading, whole bool, err error) {
 	found, err := readChildren(ctx, l, n.path)
 	if err != nil {
-		return reading{}, err
+		return reading{}, false, err
 	}
 	m := registry.Membership{Exists: true, Order: max(last.Order, registry.Order(l.order(found.stat.Pzxid)))}
 	present := make(map[string]struct{}, len(found.children))
@@ -62,13 +78,17 @@ func (c *Client) readMembers(ctx context.Context, l *link, n *node, last registr
 		// Somebody has left and come back in between: he has the same node, but may say something else.
 		fresh, m.Members, odd = found.children, nil, make(map[string]bool)
 	}
+	known := len(odd)
 	joined, err := c.fetch(ctx, l, n, fresh, odd)
 	if err != nil {
-		return reading{}, err
+		return reading{}, false, err
 	}
-	n.odd, n.cversion = odd, found.stat.Cversion
+	n.odd = odd
+	if whole = len(joined)+len(odd)-known == len(fresh); whole {
+		n.cversion = found.stat.Cversion // else the next look counts more changes than it finds, and reads all
+	}
 	m.Members = merge(m.Members, joined)
-	return reading{m, children, found.stat.Pzxid}, nil
+	return reading{m, children, found.stat.Pzxid}, whole, nil
 }
 
 // merge adds members to sorted ones.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-zookeeper/zk"
 	"github.com/kingpinfs/kingpin/integration/server"
 	"github.com/kingpinfs/kingpin/registry"
 	"github.com/kingpinfs/kingpin/registry/zookeeper"
@@ -210,6 +211,37 @@ func TestOddChildren(t *testing.T) {
 	members.until(t, "both members", serve(2))
 	if n := seen.count("ignored"); n != 3 || c.Stats().Ignored != 3 {
 		t.Errorf("logged %d, counted %d, want three:\n%s", n, c.Stats().Ignored, &seen)
+	}
+}
+
+// TestMemberChangesWhileItIsRead: it says something else just between the list of the members and the look at what it says. It was never
+// gone, and nobody hears that it was.
+func TestMemberChangesWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	p, c, beside, chroot := behind(t, hasty)
+	populate(t, beside)
+	connected(t, c)
+	z, err := shared()
+	must(t, err)
+	conn, parent := raw(t, z.Addr), chroot+string(users.Pointer())
+	const one, other = "/63c5ebd0d4954b25a46cca9d04c2c70f-10.0.0.1:9090", "/73c5ebd0d4954b25a46cca9d04c2c70f-10.0.0.1:9090"
+	_, err = conn.Create(parent+one, []byte("10.0.0.1:9090"), 0, everybody)
+	must(t, err)
+	seen := p.Once(opGet, pass, func() {
+		_, err := conn.Multi(&zk.DeleteRequest{Path: parent + one, Version: -1},
+			&zk.CreateRequest{Path: parent + other, Data: []byte("10.0.0.1:9090\n{\"weight\":7}"), Acl: everybody})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	membersOf(t, c, users).until(t, "what it says now", func(m registry.Membership) bool {
+		if len(m.Members) != 1 {
+			t.Errorf("there are %d members: %+v", len(m.Members), m)
+		}
+		return len(m.Members) == 1 && m.Members[0].Weight == 7
+	})
+	if seen() == 0 {
+		t.Error("nothing was read, so this proves nothing")
 	}
 }
 
