@@ -203,8 +203,12 @@ func (m *Mirror) conclude(f *follower, w word, err error) {
 		m.replan()
 	}
 	m.notify()
+}
+
+// rest remembers that everything is here, if it is and nobody is at work any more: two who finish together each find the other at it.
+func (m *Mirror) rest() {
 	if m.queue.idle() {
-		m.Ready() // remembers it
+		m.Ready()
 	}
 }
 

@@ -225,7 +225,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for _, part := range []func(context.Context){
 		m.conduct,
-		func(ctx context.Context) { m.queue.run(ctx, waiting*m.o.Workers, m.reconcile) },
+		func(ctx context.Context) { m.queue.run(ctx, waiting*m.o.Workers, m.reconcile, m.rest) },
 		m.audit,
 		m.probe,
 		m.mend,

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,6 +98,18 @@ func TestNobodyIsReadyBeforeItsNamesAreFollowed(t *testing.T) {
 		m.hearEdges(m.dependencies[web], registry.Edges{Exists: true, Order: 1, Members: []registry.Edge{registry.Edge(spam)}})
 		if m.Ready() == nil {
 			t.Error("ready with nothing on disk")
+		}
+	})
+}
+
+// Two names may be brought home at the same moment, the last of all: one of them has to notice that nothing is missing any more.
+func TestThatEverythingIsHereIsNoticedThoughNobodyAsks(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam, ham)
+		for i := range 30 {
+			m := w.boot(fmt.Sprint("m", i), follows(web))
+			m.said(1, "msg=ready")
+			m.halt()
 		}
 	})
 }

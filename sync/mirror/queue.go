@@ -68,11 +68,11 @@ func (q *queue) remove(f *follower) {
 	}
 }
 
-// idle says that nothing waits for a worker; those that pause do not count.
+// idle says that nothing is worked on, nor waits for a worker; those that pause do not count.
 func (q *queue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.fifo) == 0 && q.active <= 1
+	return len(q.fifo) == 0 && q.active == 0
 }
 
 // due is when the pause of f ends; zero if it is in none.
@@ -102,8 +102,8 @@ func (q *queue) unpause(f *follower) {
 	}
 }
 
-// run hands out work until ctx is done, and returns when the workers have.
-func (q *queue) run(ctx context.Context, workers int, do func(context.Context, *follower)) {
+// run hands out work until ctx is done, and returns when the workers have. Each calls after when he has done one.
+func (q *queue) run(ctx context.Context, workers int, do func(context.Context, *follower), after func()) {
 	var pool sync.WaitGroup
 	defer pool.Wait()
 	for range workers {
@@ -111,6 +111,7 @@ func (q *queue) run(ctx context.Context, workers int, do func(context.Context, *
 			for f := range q.work {
 				do(ctx, f)
 				q.done(f)
+				after()
 			}
 		})
 	}

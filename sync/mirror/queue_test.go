@@ -38,7 +38,7 @@ func inQueue(t *testing.T, workers int, do func(f *follower), story func(q *queu
 		q := newQueue()
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { q.run(ctx, workers, func(_ context.Context, f *follower) { do(f) }) })
+		running.Go(func() { q.run(ctx, workers, func(_ context.Context, f *follower) { do(f) }, func() {}) })
 		story(q)
 		cancel()
 		running.Wait()

@@ -82,6 +82,7 @@ func (m *Mirror) conduct(ctx context.Context) {
 			wait = backoff(failures)
 		} else {
 			failures = 0
+			m.rest() // the last word may have been that there is nothing more to bring home
 		}
 		if !sleep(ctx, m.plan, wait) {
 			return
