@@ -202,6 +202,7 @@ func (m *machine) bound() string {
 	if err := os.WriteFile(bound, nil, 0o644); err != nil {
 		m.t.Fatal(err)
 	}
+	m.announced() // a path whose entry the kernel is told to forget meanwhile cannot be mounted
 	if err := syscall.Mount(m.config(), bound, "", syscall.MS_BIND, ""); err != nil {
 		m.t.Fatal(err)
 	}
