@@ -270,9 +270,13 @@ func TestLibrariesOnABoundFile(t *testing.T) {
 	if err := os.WriteFile(bound, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount(m.Path("config", name), bound, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the file is bound", func() bool { // ENOENT: the kernel was told to forget its entry meanwhile
+		err := unix.Mount(m.Path("config", name), bound, "", unix.MS_BIND, "")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	t.Cleanup(func() {
 		if err := unix.Unmount(bound, 0); err != nil {
 			t.Error(err)
