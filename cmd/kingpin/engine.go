@@ -125,6 +125,12 @@ func (e *engine) reach() error {
 	return e.can((*mirror.Mirror).Reach)
 }
 
+// starting says that what this machine follows has not been here once.
+func (e *engine) starting() bool {
+	m, err := e.get()
+	return err != nil || m.Ready() != nil
+}
+
 // opening says that the registry was not tried yet, or was a moment ago and has not answered.
 func (e *engine) opening() bool {
 	e.mu.Lock()
