@@ -141,8 +141,15 @@ func (m *Mirror) awaitAccepted(ctx context.Context, name registry.Name, lasts ti
 	if lasts == 0 {
 		return
 	}
+	var f *follower
+	var wanted uint64
 	m.await(ctx, func() bool {
-		f := m.followers[name]
-		return f == nil || f.hold == Hold{} && f.condition != Held
+		if now := m.followers[name]; f != now {
+			f = now
+			if f != nil {
+				wanted = f.looks.wanted
+			}
+		}
+		return f == nil || f.looks.done >= wanted && f.hold == Hold{} && f.condition != Held
 	})
 }

@@ -33,6 +33,7 @@ type follower struct {
 	leaving    time.Time          // since when nothing wants it; zero: something does
 	implied    bool               // no dependency holds it, it is followed if it exists
 	ask        bool               // the registry is to be asked before the next look, whatever the feed has said
+	looks      looks              // that were asked for
 	behind     time.Time          // since when what is published is not here; zero: it is
 	condition  Condition
 	reason     string    // why it is not Current
@@ -49,6 +50,9 @@ type follower struct {
 
 	guarded guarded // whoever has the name's lock has it
 }
+
+// looks counts how often somebody has wanted the registry to be asked, so that he can wait for what came of it.
+type looks struct{ wanted, begun, done uint64 }
 
 func (f *follower) file() disk.File { return disk.File{Kind: f.name.Kind(), Name: string(f.name)} }
 
@@ -105,7 +109,7 @@ func (m *Mirror) lastWord(ctx context.Context, f *follower) (w word, ok bool, er
 		return w, w.heard, nil
 	}
 	m.mu.Lock()
-	f.ask = false
+	f.ask, f.looks.begun = false, f.looks.wanted
 	m.mu.Unlock()
 	fresh, err := m.ask(ctx, f.name)
 	switch {
@@ -133,13 +137,14 @@ func (m *Mirror) diskWord(f *follower) (w word, damaged bool) {
 // askAgain has the registry asked again about a name of which it has said nothing yet. What is on disk counts as current meanwhile.
 func (m *Mirror) askAgain(f *follower, err error) {
 	m.mu.Lock()
-	f.ask = true
+	f.ask, f.looks.done = true, f.looks.begun
 	f.failures++
 	after := backoff(f.failures)
 	if f.condition == Pending {
 		f.reason = err.Error()
 	}
 	m.mu.Unlock()
+	m.notify()
 	m.tryLater(f, after, err)
 }
 
@@ -159,6 +164,7 @@ func (m *Mirror) conclude(f *follower, w word, err error) {
 	again := false
 
 	m.mu.Lock()
+	f.looks.done = f.looks.begun
 	before := f.condition
 	switch {
 	case err == nil:
@@ -258,6 +264,7 @@ func (m *Mirror) refresh(names ...registry.Name) {
 	}
 	for _, f := range asked {
 		f.ask = true
+		f.looks.wanted++
 	}
 	m.mu.Unlock()
 	for _, f := range asked {

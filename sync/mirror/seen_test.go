@@ -150,3 +150,24 @@ func TestRegistrationThatWasAwaitedIsShownHere(t *testing.T) {
 		shows("5")
 	})
 }
+
+// exec 9>&- ; kingpin accept NAME --here; cat serverset/NAME: who has left is not in it, though the feed has not told of it yet.
+func TestAcceptedServersetIsAsTheRegistryHasItNow(t *testing.T) {
+	registering(t, func(w *world) {
+		ctx := w.Context()
+		w.make(web, user)
+		m := w.boot("a", follows(web))
+		for _, accept := range []func() error{
+			func() error { _, err := m.Accept(ctx, user, time.Minute, "ann"); return err },
+			func() error { _, err := m.AcceptHere(ctx, user, time.Minute, "ann"); return err },
+		} {
+			leave := w.join(user, "10.0.0.1:9090")
+			m.has("serverset/"+string(user), "10.0.0.1:9090\n")
+			m.wire.set(func(c *wire) { c.deaf = true })
+			leave()
+			w.must(accept())
+			m.showsNow("serverset/"+string(user), "")
+			m.wire.set(func(c *wire) { c.deaf = false })
+		}
+	})
+}
