@@ -103,6 +103,7 @@ func (f *FS) edit(thread uint32, d *deferral, e Edit) fuse.Status {
 			return err
 		}
 		if e.Kind == Subscribe {
+			f.awaitArrival(ctx, d, e)
 			f.swapBeside(d, f.fresh(registry.Config, registry.Serverset)...)
 		}
 		f.forgive(d.path)
@@ -115,6 +116,25 @@ func (f *FS) edit(thread uint32, d *deferral, e Edit) fuse.Status {
 		return f.refuse(d.path, d.caller, err)
 	}
 	return fuse.OK
+}
+
+// lockedArrival bounds the wait for what was subscribed to of who has the directory locked meanwhile: it is less than he waits at all.
+const lockedArrival = time.Second
+
+// awaitArrival waits until what was subscribed to is here.
+func (f *FS) awaitArrival(ctx context.Context, d *deferral, e Edit) {
+	if f.o.Await == nil {
+		return
+	}
+	timeout := askTimeout
+	f.mu.Lock()
+	if d.waiting {
+		timeout = lockedArrival
+	}
+	f.mu.Unlock()
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	f.o.Await(ctx, e)
 }
 
 func (f *FS) deferralOf(thread uint32) *deferral {

@@ -67,6 +67,7 @@ type Edit struct {
 type Options struct {
 	Publish       func(context.Context, Publication) (disk.Entry, error)       // nil: writes are refused with EROFS
 	Edit          func(context.Context, Edit) error                            // nil: edits are refused with EROFS
+	Await         func(context.Context, Edit)                                  // until what was subscribed to is here, or cannot be had now; nil: nobody waits for that
 	Register      func(registry.Name, registry.Endpoint) (Registration, error) // never waits for anybody; nil: there is no .register
 	Members       func(registry.Name) ([]byte, bool)                           // JSON of .members/NAME, from memory; nil: there is no .members
 	Writable      func() error                                                 // why a write would fail now; nil: it would not

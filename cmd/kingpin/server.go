@@ -196,19 +196,15 @@ func (s *server) mountOptions() fs.Options {
 		case fs.DeleteDependency:
 			return m.DeleteDependency(ctx, e.Dependency)
 		}
-		if err := m.Subscribe(ctx, e.Dependency, e.Edge); err != nil {
-			return err
+		return m.Subscribe(ctx, e.Dependency, e.Edge)
+	}
+	o.Await = func(ctx context.Context, e fs.Edit) {
+		if m, err := s.engine.get(); err == nil {
+			m.AwaitMembers(ctx, e.Dependency, e.Edge)
 		}
-		ctx, cancel := context.WithTimeout(ctx, lockedArrival)
-		defer cancel()
-		m.AwaitMembers(ctx, e.Dependency, e.Edge)
-		return nil
 	}
 	return o
 }
-
-// lockedArrival is how long ln -s waits for what it has subscribed to: well below what fs gives it if it waits with its directory locked.
-const lockedArrival = time.Second
 
 // publish is the one way to a new version, from the mount and from the socket.
 func (s *server) publish(ctx context.Context, p mirror.Publication) (entry disk.Entry, err error) {
