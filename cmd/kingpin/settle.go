@@ -9,8 +9,9 @@ import (
 	"github.com/kingpinfs/kingpin/sync/disk"
 )
 
-// settleTimeout bounds how long a verb waits for what it did to be seen here, so that what is typed next finds it.
-const settleTimeout = 2 * time.Second
+// settleTimeout bounds how long a verb waits for what it did to be seen here, so that what is typed next finds it. A busy machine, or a slow
+// disk, may stand still for seconds; half of what a verb may take at all is left for what it does.
+const settleTimeout = 5 * time.Second
 
 // settleFirst is the first pause between looks, which double up to waitMost.
 const settleFirst = time.Millisecond
