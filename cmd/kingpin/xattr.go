@@ -24,7 +24,7 @@ func readXattr(get func([]byte) (int, error)) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		value := make([]byte, n)
+		value := make([]byte, max(n, 1)) // into no bytes at all it would say the size once more
 		n, err = get(value)
 		if err == unix.ERANGE {
 			continue
