@@ -47,3 +47,18 @@ func TestPublishLoopIsStopped(t *testing.T) {
 		m.publish(write(registry.DeciderName, `{}`))
 	})
 }
+
+// TestALoopPublishesSixtyVersionsAMinute, unless something else was asked for.
+func TestALoopPublishesSixtyVersionsAMinute(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(web, spam)
+		o := follows(web)
+		o.MaxVersions = DefaultMaxVersions
+		m := w.boot("a", o)
+		for i := range 60 {
+			m.publish(write(spam, fmt.Sprint("turn ", i)))
+		}
+		_, err := m.Publish(w.Context(), write(spam, "one too many"))
+		w.is(err, registry.ErrQuota)
+	})
+}
