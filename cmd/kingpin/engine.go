@@ -133,13 +133,11 @@ func (e *engine) starting() bool {
 
 // opening says that the registry was not tried yet, or was a moment ago and has not answered.
 func (e *engine) opening() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.mirror == nil {
-		return e.trouble == nil
+	if _, err := e.get(); err != nil {
+		return e.untried()
 	}
-	ensemble := e.backend.ensemble
-	return ensemble != nil && time.Since(e.since) < openingPatience && !ensemble.Connected()
+	b, since := e.behind()
+	return b.ensemble != nil && time.Since(since) < openingPatience && !b.ensemble.Connected()
 }
 
 // untried says that nobody has tried to open the registry to the end.
