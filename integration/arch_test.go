@@ -56,7 +56,7 @@ var arrows = map[string][]string{
 	"registry/manageddata":  {"registry", "registry/follow"},
 	"registry/decider":      {"registry", "registry/follow", "registry/manageddata"},
 	"thriftclient":          {"registry", "registry/follow", thrift, puddle, failsafe, sys},
-	"integration":           {"registry/decider", "registry/manageddata", "thriftclient", sys},
+	"integration":           {"integration/server", "registry/decider", "registry/manageddata", "thriftclient", sys},
 	"integration/bench":     {"integration", "integration/server", "registry", "registry/decider", "registry/manageddata", "registry/embedded", "thriftclient", "integration/storm", "integration/storm/stormservice", aws, thrift, zk, sys},
 	"integration/fleet":     {"integration", "integration/server"},
 	"integration/server":    {},

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kingpinfs/kingpin/integration/server"
 )
 
 // Options say how a monitor is started. Binary and State are required, and Mount unless Plain.
@@ -217,14 +219,7 @@ func (m *Monitor) Processes() []int {
 }
 
 // dead says whether a process that was killed has let go of everything, reaped or not: all of its threads have ended.
-func dead(pid int) bool {
-	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-	return !slices.ContainsFunc(threads, func(thread string) bool {
-		stat, err := os.ReadFile(thread)
-		_, state, _ := strings.Cut(string(stat), ") ")
-		return err == nil && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
-	})
-}
+func dead(pid int) bool { return strings.Trim(server.ThreadStates(pid), "ZX") == "" }
 
 func (m *Monitor) mark() string { return "MONITOR_OF=" + m.State }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,18 +63,25 @@ func (p *process) pause() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	return p.ready(ctx, func() error {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
-		if err != nil {
-			return err
-		}
-		for _, thread := range threads {
-			stat, err := os.ReadFile(thread)
-			if _, state, _ := strings.Cut(string(stat), ") "); err == nil && !strings.HasPrefix(state, "T") {
-				return fmt.Errorf("a thread is still in state %.1s", state)
-			}
+		if states := strings.Trim(ThreadStates(p.cmd.Process.Pid), "T"); states != "" {
+			return fmt.Errorf("threads are still in the states %s", states)
 		}
 		return nil
 	})
+}
+
+// ThreadStates is a letter for each thread of a process, as in proc_pid_stat(5): T is stopped, Z and X have ended. A process that is
+// gone has none.
+func ThreadStates(pid int) (states string) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is a good one
+	for _, thread := range threads {
+		stat, err := os.ReadFile(thread)
+		name := bytes.LastIndex(stat, []byte(") ")) // may hold any bytes, and is the only thing in parentheses
+		if err == nil && name > 0 {
+			states += string(stat[name+2 : name+3])
+		}
+	}
+	return states
 }
 
 // freePort is a port of the loopback address that nobody uses. It is not among those that the kernel gives to outgoing
